@@ -1,0 +1,1 @@
+"""Data packaged with edgead: device targets and calibration recipes."""

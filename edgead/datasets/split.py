@@ -1,0 +1,99 @@
+"""Splits good images into those that train and those held out to set the threshold.
+
+The split is a function of what the files contain and of the seed. Names and the order of listing do not
+enter, so a copy of the folder on another machine, with files renamed, gives the same split.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgead.datasets.folders import Sample
+from edgead.errors import DataError, UsageError
+
+
+@dataclass(frozen=True)
+class Split:
+    """Good samples in two parts, ordered by content; `hashes` maps file names to SHA-256 of their bytes.
+
+    `digest` identifies the split: equal digests mean the same contents on the same sides.
+    """
+
+    train: tuple[Sample, ...]
+    validation: tuple[Sample, ...]
+    hashes: dict[str, str]
+    digest: str
+
+
+def split_good(samples: Sequence[Sample], *, validation_fraction: float = 0.15, seed: int = 0) -> Split:
+    """Holds out about `validation_fraction` of the good samples, at least one and never all.
+
+    Files with equal bytes stay on one side: a copy in validation would make the threshold too hopeful.
+    Raises `DataError` with fewer than two different images, `UsageError` for a fraction outside (0, 1).
+    """
+    if not 0.0 < validation_fraction < 1.0:
+        raise UsageError(f"validation_fraction must lie between 0 and 1, not {validation_fraction}.")
+    _refuse_anomalous(samples)
+    hash_of = {sample.path: _sha256(sample.path) for sample in samples}
+    groups: dict[str, list[Sample]] = {}
+    for sample in sorted(samples, key=lambda sample: sample.path):
+        groups.setdefault(hash_of[sample.path], []).append(sample)
+    if len(groups) < 2:
+        raise DataError(
+            f"Training needs at least 2 different good images, one of them for the threshold; found "
+            f"{len(samples)} file(s) with {len(groups)} different content(s). Add images of good parts."
+        )
+    order = sorted(groups, key=lambda content: _shuffle_key(content, seed))
+    chosen = _validation_contents(order, groups, round(validation_fraction * len(samples)))
+    train = tuple(sample for content in order if content not in chosen for sample in groups[content])
+    validation = tuple(sample for content in order if content in chosen for sample in groups[content])
+    folder = _common_folder(samples)
+    hashes = {
+        sample.path.relative_to(folder).as_posix(): hash_of[sample.path] for sample in train + validation
+    }
+    digest = _digest([hash_of[s.path] for s in train], [hash_of[s.path] for s in validation])
+    return Split(train, validation, dict(sorted(hashes.items())), digest)
+
+
+def _validation_contents(order: list[str], groups: dict[str, list[Sample]], target: int) -> set[str]:
+    """Takes whole groups in shuffled order while they fit; one group at least, one group left at least."""
+    chosen: set[str] = set()
+    room = max(1, target)
+    for content in order:
+        if len(groups[content]) <= room and len(chosen) < len(order) - 1:
+            chosen.add(content)
+            room -= len(groups[content])
+    if not chosen:  # every content has more copies than there is room for
+        chosen.add(min(order, key=lambda content: len(groups[content])))
+    return chosen
+
+
+def _refuse_anomalous(samples: Sequence[Sample]) -> None:
+    for sample in samples:
+        if sample.is_anomalous:
+            raise UsageError(f"Only good images are split; {sample.path} is of kind '{sample.kind}'.")
+
+
+def _shuffle_key(content: str, seed: int) -> str:
+    return hashlib.sha256(f"{seed}:{content}".encode()).hexdigest()
+
+
+def _digest(train: list[str], validation: list[str]) -> str:
+    sides = {"train": sorted(train), "validation": sorted(validation)}
+    return hashlib.sha256(json.dumps(sides, sort_keys=True).encode()).hexdigest()
+
+
+def _common_folder(samples: Sequence[Sample]) -> Path:
+    return Path(os.path.commonpath([sample.path.parent for sample in samples]))
+
+
+def _sha256(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}. Was it moved after opening?") from error

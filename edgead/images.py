@@ -1,0 +1,200 @@
+"""Pictures in and out of files, and the one resize that training and runtime share.
+
+In memory a picture is always uint8, H W 3, RGB. The rules that bring a file to that form are fixed here, so
+that a model sees on the line exactly what it saw in training:
+
+- grey is repeated to three channels; 16 bits are divided by 257 and rounded (full scale stays full scale,
+  whatever range the picture happens to use); an alpha channel is dropped, the colours stay as stored;
+- the pixels are taken as stored: an EXIF orientation is ignored, because cameras of a line do not turn.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from edgead.errors import DataError, UnknownNameError, UsageError
+from edgead.image_headers import DamagedImageError, read_header
+
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "MAX_PIXELS",
+    "RESIZE_RULES",
+    "decode_image",
+    "read_image",
+    "read_mask",
+    "resize_image",
+    "write_image",
+]
+
+Image = npt.NDArray[np.uint8]
+Mask = npt.NDArray[np.bool_]
+
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
+MAX_PIXELS = 200_000_000  # beyond any camera; a header that asks for more is damaged or hostile
+_MAX_FILE_BYTES = 8 * MAX_PIXELS  # four channels of 16 bits, uncompressed
+
+
+def read_image(path: str | os.PathLike[str]) -> Image:
+    """The picture in a file as uint8 H W 3 RGB, after the rules at the top of this module.
+
+    Raises `DataError` naming the file when it is missing, empty, truncated, unreadable or too large.
+    """
+    path = Path(path)
+    return decode_image(_read_bytes(path), path)
+
+
+def decode_image(data: bytes, name: str | os.PathLike[str] = "image") -> Image:
+    """The picture in the bytes of a file as uint8 H W 3 RGB; `name` is for error messages alone."""
+    stored = _decode(data, name)
+    if stored.dtype == np.uint16:
+        stored = ((stored.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    if stored.ndim == 2:
+        return cv2.cvtColor(stored, cv2.COLOR_GRAY2RGB)  # type: ignore[return-value]
+    code = cv2.COLOR_BGRA2RGB if stored.shape[2] == 4 else cv2.COLOR_BGR2RGB
+    return cv2.cvtColor(stored, code)  # type: ignore[return-value]
+
+
+def read_mask(path: str | os.PathLike[str], shape_hw: tuple[int, int]) -> Mask:
+    """The mask in a file as bool H W, True on the defect; `shape_hw` is the size of its image.
+
+    A pixel is on where any colour is above half of full scale, or above 0 in a mask of zeros and ones.
+    Raises `DataError` when the sizes differ, and for grey levels that fit neither reading (class numbers).
+    """
+    path = Path(path)
+    stored = _decode(_read_bytes(path), path)
+    if stored.shape[:2] != tuple(shape_hw):
+        raise DataError(
+            f"Mask {path} should be as large as its image, {shape_hw[1]} x {shape_hw[0]} (width x height), "
+            f"and is {stored.shape[1]} x {stored.shape[0]}. Export it again in the image's size."
+        )
+    levels = stored if stored.ndim == 2 else stored[..., :3].max(axis=2)
+    highest, half = int(levels.max()), int(np.iinfo(levels.dtype).max) // 2
+    if 1 < highest <= half:
+        raise DataError(
+            f"Mask {path} should hold 0 and 255 (or 0 and 1), and its highest value is {highest}. "
+            "If its values are numbers of classes, set every defect to 255."
+        )
+    return levels > (half if highest > 1 else 0)
+
+
+def resize_image(image: Image, height: int, width: int, *, rule: str = "stretch-area") -> Image:
+    """The picture at `height` x `width`, uint8 h w 3: the only resize, named `rule` in the bundle.
+
+    Returns `image` itself, not a copy, where it already fits and is contiguous.
+    Raises `UnknownNameError` for a rule that does not exist, `UsageError` for another dtype or shape.
+    """
+    resize = RESIZE_RULES.get(rule)
+    if resize is None:
+        raise UnknownNameError("resize rule", rule, RESIZE_RULES)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise UsageError(
+            f"An image must be uint8 of shape (height, width, 3), not {image.dtype} of shape "
+            f"{image.shape}. Convert it first (grey: repeat it three times)."
+        )
+    if height < 1 or width < 1:
+        raise UsageError(f"An image cannot be resized to {height} x {width}; give at least 1 x 1.")
+    if image.shape[0] == height and image.shape[1] == width:
+        return np.ascontiguousarray(image)
+    return resize(image, height, width)
+
+
+def _stretch_area(image: Image, height: int, width: int) -> Image:
+    """Shrinks by averaging areas, grows bilinearly, each axis by its own rule, the shrinking one first.
+
+    Bilinear shrinking would skip most rows of a tall line-scan picture, and thin scratches with them.
+    """
+    smaller = (min(width, image.shape[1]), min(height, image.shape[0]))
+    if smaller != (image.shape[1], image.shape[0]):
+        image = cv2.resize(image, smaller, interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
+    if smaller != (width, height):
+        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)  # type: ignore[assignment]
+    return image
+
+
+RESIZE_RULES: dict[str, Callable[[Image, int, int], Image]] = {"stretch-area": _stretch_area}
+
+
+def write_image(path: str | os.PathLike[str], rgb: npt.NDArray[Any]) -> None:
+    """Writes uint8 H W 3 RGB or H W grey, whole or not at all; the format follows the suffix of `path`.
+
+    Raises `UsageError` for an unknown suffix or array, `DataError` when the file cannot be written.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in IMAGE_SUFFIXES:
+        raise UnknownNameError("image suffix", path.suffix, IMAGE_SUFFIXES)
+    if rgb.dtype != np.uint8 or not (rgb.ndim == 2 or (rgb.ndim == 3 and rgb.shape[2] == 3)) or not rgb.size:
+        raise UsageError(f"{path}: can write uint8 H W 3 or H W, not {rgb.dtype} of shape {rgb.shape}.")
+    stored = rgb if rgb.ndim == 2 else cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
+    done, encoded = cv2.imencode(path.suffix.lower(), stored)
+    if not done:
+        raise DataError(
+            f"{path}: OpenCV cannot encode a {rgb.shape[1]} x {rgb.shape[0]} {path.suffix} image."
+        )
+    _write_whole(path, encoded.tobytes())
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    temporary: str | None = None
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        Path(temporary).chmod(0o644)  # mkstemp's files are private to the user; pictures are not secrets
+        Path(temporary).replace(path)
+    except OSError as error:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        raise DataError(f"{path} cannot be written: {error.strerror}. Nothing was left behind.") from error
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        size = path.stat().st_size
+        if path.is_file() and size > _MAX_FILE_BYTES:
+            raise DataError(
+                f"{path} has {size} bytes; an image may have {_MAX_FILE_BYTES}. Crop or shrink it."
+            )
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise DataError(f"{path} does not exist. Check the path, or copy the image again.") from error
+    except IsADirectoryError as error:
+        raise DataError(f"{path} is a folder, not an image. Name a file in it.") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}. Check its permissions.") from error
+
+
+def _decode(data: bytes, name: str | os.PathLike[str]) -> npt.NDArray[Any]:
+    """The pixels as stored: uint8 or uint16; H W, H W 3 BGR or H W 4 BGRA."""
+    label = os.fspath(name)
+    if not data:
+        raise DataError(f"{label} is empty (0 bytes); expected an image. Copy it again or remove it.")
+    try:
+        header = read_header(data)
+    except DamagedImageError as error:
+        raise DataError(f"{label} cannot be used: {error}. Copy it again or remove it.") from error
+    if header.width * header.height > MAX_PIXELS:
+        raise DataError(
+            f"{label} claims {header.width} x {header.height} pixels; at most {MAX_PIXELS // 1_000_000} "
+            "million are read. Crop or shrink it, or remove it if that size is wrong."
+        )
+    try:
+        stored = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:
+        raise DataError(f"{label} cannot be decoded: {error.err}. Export it again as PNG.") from error
+    if stored is None:
+        raise DataError(f"{label} is a {header.format} file that cannot be decoded. Export it again as PNG.")
+    channels = 1 if stored.ndim == 2 else stored.shape[2]
+    if stored.dtype not in (np.uint8, np.uint16) or channels not in (1, 3, 4):
+        raise DataError(
+            f"{label} holds {channels} channel(s) of {stored.dtype}; expected grey, RGB or RGBA of 8 or 16 "
+            "bits. Export it again as PNG."
+        )
+    return stored[..., 0] if stored.ndim == 3 and channels == 1 else stored

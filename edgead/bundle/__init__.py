@@ -1,0 +1,30 @@
+"""The .edgead file: one zip with the model, what it is, and the answers that prove it on a device."""
+
+from __future__ import annotations
+
+from edgead.bundle.manifest import (
+    SCHEMA_VERSION,
+    HashSpec,
+    InputSpec,
+    Manifest,
+    MetricsSpec,
+    OutputSpec,
+    ThresholdSpec,
+)
+from edgead.bundle.reader import Bundle, read_bundle
+from edgead.bundle.reference import Reference
+from edgead.bundle.writer import write_bundle
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "Bundle",
+    "HashSpec",
+    "InputSpec",
+    "Manifest",
+    "MetricsSpec",
+    "OutputSpec",
+    "Reference",
+    "ThresholdSpec",
+    "read_bundle",
+    "write_bundle",
+]

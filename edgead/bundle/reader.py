@@ -1,0 +1,88 @@
+"""Open a .edgead file: nothing is trusted until its checksums, hashes and fields agree."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgead.bundle.archive import MAX_BYTES, decode_archive
+from edgead.bundle.manifest import MANIFEST_NAME, REFERENCE_NAME, Manifest, manifest_from_json
+from edgead.bundle.reference import Reference, reference_from_npz
+from edgead.errors import BundleError
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A verified bundle in memory: what it says of itself, its model files, its reference answers."""
+
+    path: Path
+    manifest: Manifest
+    files: Mapping[str, memoryview]
+    reference: Reference
+
+    def read(self, name: str) -> bytes:
+        """A copy of one model file; raises BundleError when the bundle has no such file."""
+        if name not in self.files:
+            raise BundleError(f"{self.path}: no file '{name}' inside; it has {', '.join(self.files)}.")
+        return bytes(self.files[name])
+
+
+def read_bundle(path: str | Path) -> Bundle:
+    """Read and verify a bundle, each hash included; raises BundleError naming the file and what to do."""
+    path = Path(path)
+    files = decode_archive(_read_file(path), origin=str(path))
+    for name in (MANIFEST_NAME, REFERENCE_NAME):
+        if name not in files:
+            raise BundleError(f"{path}: no {name} inside. Check that this is the file that `edgead compile` wrote.")
+    manifest = manifest_from_json(bytes(files.pop(MANIFEST_NAME)), origin=f"{path}: {MANIFEST_NAME}")
+    _check_hashes(files, manifest, path)
+    reference = reference_from_npz(files.pop(REFERENCE_NAME), origin=f"{path}: {REFERENCE_NAME}")
+    check_shapes(manifest, reference, origin=str(path))
+    return Bundle(path, manifest, files, reference)
+
+
+def _read_file(path: Path) -> bytes:
+    try:
+        size = path.stat().st_size
+        if not path.is_file() or size > MAX_BYTES:
+            found = f"{size} bytes" if path.is_file() else "a folder or a device"
+            raise BundleError(f"{path}: expected a bundle of at most 4 GiB, found {found}.")
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise BundleError(f"{path}: no such file. {_neighbours(path)}") from None
+    except (OSError, MemoryError) as error:
+        raise BundleError(f"{path}: cannot be read ({error or 'out of memory'}). Check its permissions and the disk.") from error
+
+
+def _neighbours(path: Path) -> str:
+    names = sorted(other.name for other in path.parent.glob("*.edgead"))[:5] if path.parent.is_dir() else []
+    return f"The folder holds {', '.join(names)}." if names else "Make one with `edgead compile`."
+
+
+def _check_hashes(files: Mapping[str, memoryview], manifest: Manifest, path: Path) -> None:
+    expected = {*manifest.model_files, REFERENCE_NAME}
+    for what, found in (("the archive", set(files)), ("hashes.files of the manifest", set(manifest.hashes.files))):
+        if found != expected:
+            raise BundleError(
+                f"{path}: expected {sorted(expected)} in {what}, found {sorted(found)}. Compile the bundle again."
+            )
+    for name, content in files.items():
+        if hashlib.sha256(content).hexdigest() != manifest.hashes.files[name]:
+            raise BundleError(
+                f"{path}: '{name}' is not the file that the manifest describes (SHA-256 differs). "
+                "Copy the bundle again from its source, or compile it again."
+            )
+
+
+def check_shapes(manifest: Manifest, reference: Reference, *, origin: str) -> None:
+    """Hold the reference answers to the sizes that the manifest states; raises BundleError."""
+    expected_input = (manifest.input.height, manifest.input.width, manifest.input.channels)
+    expected_map = (manifest.output.map_height, manifest.output.map_width)
+    found_input, found_map = reference.inputs.shape[1:], reference.anomaly_maps.shape[1:]
+    if found_input != expected_input or found_map != expected_map:
+        raise BundleError(
+            f"{origin}: the manifest states inputs {expected_input} and maps {expected_map}, the reference answers "
+            f"have {found_input} and {found_map}. Compile the bundle again."
+        )

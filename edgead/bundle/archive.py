@@ -106,7 +106,9 @@ def _read_directory(view: memoryview, origin: str) -> tuple[list[_Entry], int]:
         )
     magic, _, _, _, count, size, start, _ = _END.unpack_from(view, end)
     if magic != _END_MAGIC or start + size != end or count > MAX_FILES:
-        raise _damaged(origin, "its directory is not at its end: the file is truncated, or something follows it")
+        raise _damaged(
+            origin, "its directory is not at its end: the file is truncated, or something follows it"
+        )
     entries, at = [], start
     for _ in range(count):
         entry, at = _read_record(view, at, end, origin)

@@ -20,7 +20,9 @@ _JSON_NAMES |= {float: "a number", type(None): "null"}
 def parse_json(text: bytes, *, origin: str) -> Any:
     """The value of `text`; raises BundleError for malformed JSON, NaN, infinities and duplicate keys."""
     try:
-        return json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_no_constant, parse_float=_finite)
+        return json.loads(
+            text, object_pairs_hook=_unique_keys, parse_constant=_no_constant, parse_float=_finite
+        )
     except (ValueError, RecursionError) as error:  # ValueError covers undecodable UTF-8 and malformed JSON
         raise BundleError(f"{origin}: not valid JSON ({error}). Compile the bundle again.") from error
 
@@ -56,9 +58,13 @@ def _check_names(expected: set[str], found: set[str], origin: str) -> None:
     for name in sorted(found - expected):
         near = difflib.get_close_matches(name, expected, n=1)
         hint = f" (did you mean '{near[0]}'?)" if near else ""
-        raise BundleError(f"{origin}: unknown field '{name[:80]}'{hint}. Open it with the version of edgead that wrote it.")
+        raise BundleError(
+            f"{origin}: unknown field '{name[:80]}'{hint}. Open it with the version of edgead that wrote it."
+        )
     if missing := sorted(expected - found):
-        raise BundleError(f"{origin}: missing field '{missing[0]}'. Compile the bundle again with this version.")
+        raise BundleError(
+            f"{origin}: missing field '{missing[0]}'. Compile the bundle again with this version."
+        )
 
 
 def _convert(hint: Any, value: Any, origin: str) -> Any:
@@ -104,4 +110,6 @@ def json_from_dataclass(value: Any, *, origin: str) -> bytes:
         text = json.dumps(dataclasses.asdict(value), indent=2, allow_nan=False, ensure_ascii=False)
         return text.encode("utf-8") + b"\n"
     except (TypeError, ValueError) as error:  # an array, a Path, a NaN: a mistake of the caller
-        raise BundleError(f"{origin}: cannot be written as JSON ({error}). Use plain finite values.") from error
+        raise BundleError(
+            f"{origin}: cannot be written as JSON ({error}). Use plain finite values."
+        ) from error

@@ -154,10 +154,14 @@ class Manifest:
 def manifest_from_json(text: bytes, *, origin: str) -> Manifest:
     """Parse and check manifest.json; raises BundleError naming `origin` and the field at fault."""
     if len(text) > MAX_MANIFEST_BYTES:
-        raise BundleError(f"{origin}: {len(text)} bytes, expected at most {MAX_MANIFEST_BYTES}. Compile it again.")
+        raise BundleError(
+            f"{origin}: {len(text)} bytes, expected at most {MAX_MANIFEST_BYTES}. Compile it again."
+        )
     value = parse_json(text, origin=origin)
     version = value.get("schema_version") if isinstance(value, dict) else None
-    if type(version) is int and version > SCHEMA_VERSION:  # before the fields, which a later schema may change
+    if (
+        type(version) is int and version > SCHEMA_VERSION
+    ):  # before the fields, which a later schema may change
         raise BundleError(
             f"{origin}: written by a later edgead (schema {version}, this one reads {SCHEMA_VERSION}). "
             "Upgrade edgead with `pip install --upgrade edgead`."

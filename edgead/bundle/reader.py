@@ -35,7 +35,9 @@ def read_bundle(path: str | Path) -> Bundle:
     files = decode_archive(_read_file(path), origin=str(path))
     for name in (MANIFEST_NAME, REFERENCE_NAME):
         if name not in files:
-            raise BundleError(f"{path}: no {name} inside. Check that this is the file that `edgead compile` wrote.")
+            raise BundleError(
+                f"{path}: no {name} inside. Check that this is the file that `edgead compile` wrote."
+            )
     manifest = manifest_from_json(bytes(files.pop(MANIFEST_NAME)), origin=f"{path}: {MANIFEST_NAME}")
     _check_hashes(files, manifest, path)
     reference = reference_from_npz(files.pop(REFERENCE_NAME), origin=f"{path}: {REFERENCE_NAME}")
@@ -53,7 +55,9 @@ def _read_file(path: Path) -> bytes:
     except FileNotFoundError:
         raise BundleError(f"{path}: no such file. {_neighbours(path)}") from None
     except (OSError, MemoryError) as error:
-        raise BundleError(f"{path}: cannot be read ({error or 'out of memory'}). Check its permissions and the disk.") from error
+        raise BundleError(
+            f"{path}: cannot be read ({error or 'out of memory'}). Check its permissions and the disk."
+        ) from error
 
 
 def _neighbours(path: Path) -> str:
@@ -63,7 +67,10 @@ def _neighbours(path: Path) -> str:
 
 def _check_hashes(files: Mapping[str, memoryview], manifest: Manifest, path: Path) -> None:
     expected = {*manifest.model_files, REFERENCE_NAME}
-    for what, found in (("the archive", set(files)), ("hashes.files of the manifest", set(manifest.hashes.files))):
+    for what, found in (
+        ("the archive", set(files)),
+        ("hashes.files of the manifest", set(manifest.hashes.files)),
+    ):
         if found != expected:
             raise BundleError(
                 f"{path}: expected {sorted(expected)} in {what}, found {sorted(found)}. Compile the bundle again."

@@ -33,12 +33,20 @@ class Reference:
     score_tolerance: float
 
     def __post_init__(self) -> None:
-        for name, dtype, ndim in (("inputs", "uint8", 4), ("anomaly_maps", "float32", 3), ("scores", "float32", 1)):
+        for name, dtype, ndim in (
+            ("inputs", "uint8", 4),
+            ("anomaly_maps", "float32", 3),
+            ("scores", "float32", 1),
+        ):
             array = getattr(self, name)
             if array.dtype != dtype or array.ndim != ndim or array.size == 0:
-                raise _unusable(f"{name}: expected {dtype} in {ndim} dimensions, found {array.dtype} {array.shape}")
+                raise _unusable(
+                    f"{name}: expected {dtype} in {ndim} dimensions, found {array.dtype} {array.shape}"
+                )
         if not len(self.inputs) == len(self.anomaly_maps) == len(self.scores) or self.inputs.shape[3] != 3:
-            raise _unusable(f"{len(self.inputs)} inputs of {self.inputs.shape[3]} channels, {len(self.scores)} scores")
+            raise _unusable(
+                f"{len(self.inputs)} inputs of {self.inputs.shape[3]} channels, {len(self.scores)} scores"
+            )
         if not (np.isfinite(self.anomaly_maps).all() and np.isfinite(self.scores).all()):
             raise _unusable("an expected answer is NaN or infinite")
         for name in _TOLERANCES:
@@ -60,22 +68,30 @@ def npz_from_reference(reference: Reference) -> bytes:
 
 def _npy(array: np.ndarray | np.float64) -> bytes:
     buffer = io.BytesIO()
-    npy_format.write_array(buffer, np.ascontiguousarray(array).reshape(np.shape(array)), version=(1, 0), allow_pickle=False)
+    npy_format.write_array(
+        buffer, np.ascontiguousarray(array).reshape(np.shape(array)), version=(1, 0), allow_pickle=False
+    )
     return buffer.getvalue()
 
 
 def reference_from_npz(data: bytes | memoryview, *, origin: str) -> Reference:
     """Read reference.npz without unpickling; raises BundleError naming `origin` for anything unexpected."""
     if len(data) > MAX_REFERENCE_BYTES:
-        raise BundleError(f"{origin}: {len(data)} bytes, expected at most {MAX_REFERENCE_BYTES}. Compile it again.")
+        raise BundleError(
+            f"{origin}: {len(data)} bytes, expected at most {MAX_REFERENCE_BYTES}. Compile it again."
+        )
     files = decode_archive(data, origin=origin)
     expected = {f"{name}.npy" for name in (*_ARRAYS, *_TOLERANCES)}
     if set(files) != expected:
-        raise BundleError(f"{origin}: expected {sorted(expected)}, found {sorted(files)}. Compile the bundle again.")
+        raise BundleError(
+            f"{origin}: expected {sorted(expected)}, found {sorted(files)}. Compile the bundle again."
+        )
     arrays = {name[:-4]: _array(content, f"{origin}: {name}") for name, content in files.items()}
     for name in _TOLERANCES:
         if arrays[name].shape != () or arrays[name].dtype != np.float64:
-            raise BundleError(f"{origin}: {name}: expected one float64, found {arrays[name].dtype}. Compile it again.")
+            raise BundleError(
+                f"{origin}: {name}: expected one float64, found {arrays[name].dtype}. Compile it again."
+            )
     try:
         return Reference(*(arrays[name] for name in _ARRAYS), *(float(arrays[name]) for name in _TOLERANCES))
     except BundleError as error:
@@ -93,5 +109,7 @@ def _array(content: memoryview, origin: str) -> np.ndarray:
         raise BundleError(f"{origin}: not an .npy array ({error}). Compile the bundle again.") from error
     body = content[stream.tell() :]
     if dtype.hasobject or fortran_order or math.prod(shape) * dtype.itemsize != len(body):
-        raise BundleError(f"{origin}: {dtype} {shape} does not fit its {len(body)} bytes. Compile the bundle again.")
+        raise BundleError(
+            f"{origin}: {dtype} {shape} does not fit its {len(body)} bytes. Compile the bundle again."
+        )
     return np.frombuffer(body, dtype).reshape(shape)

@@ -18,7 +18,9 @@ from edgead.bundle.reference import Reference, npz_from_reference
 from edgead.errors import BundleError
 
 
-def write_bundle(path: str | Path, manifest: Manifest, *, files: Mapping[str, bytes], reference: Reference) -> Manifest:
+def write_bundle(
+    path: str | Path, manifest: Manifest, *, files: Mapping[str, bytes], reference: Reference
+) -> Manifest:
     """Write a bundle and return its manifest with `hashes.files` filled in from the contents.
 
     `files` holds exactly the names of `manifest.model_files`. Raises BundleError for contents that do not
@@ -26,7 +28,9 @@ def write_bundle(path: str | Path, manifest: Manifest, *, files: Mapping[str, by
     """
     path = Path(path)
     if set(files) != set(manifest.model_files):
-        raise BundleError(f"{path}: model_files lists {manifest.model_files}, but {sorted(files)} were given.")
+        raise BundleError(
+            f"{path}: model_files lists {manifest.model_files}, but {sorted(files)} were given."
+        )
     check_shapes(manifest, reference, origin=str(path))
     contents: dict[str, Content] = {**files, REFERENCE_NAME: npz_from_reference(reference)}
     contents = {name: contents[name] for name in sorted(contents)}

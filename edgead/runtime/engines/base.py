@@ -1,0 +1,70 @@
+"""What an engine is: load a model once, then answer images one at a time."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgead.bundle import Manifest
+from edgead.errors import EngineError, UsageError
+
+ModelFiles = Mapping[str, bytes | memoryview]
+
+# Names in the deployed graph, the same for every engine.
+IMAGE_INPUT, MAP_OUTPUT, SCORE_OUTPUT = "image", "anomaly_map", "score"
+
+# Arithmetic of the layers that are not quantized. An INT8 model computes them in float32: that is what its
+# accuracy was measured with, and a CPU with bfloat16 units would otherwise choose these by itself.
+FLOAT_ARITHMETIC = {"int8": "f32", "f32": "f32", "bf16": "bf16", "f16": "f16"}
+
+
+class Engine(abc.ABC):
+    """One model on one device. Not thread-safe: give each thread its own."""
+
+    name: ClassVar[str]
+
+    def __init__(self, *, threads: int | None = None) -> None:
+        if threads is not None and (type(threads) is not int or threads < 1):
+            raise UsageError(
+                f"threads: expected an integer from 1, or None for all cores; found {threads!r}."
+            )
+        self.threads = threads
+
+    @abc.abstractmethod
+    def load(self, files: ModelFiles, manifest: Manifest) -> None:
+        """Build the model from the bundle's files, in memory; raises EngineError."""
+
+    @abc.abstractmethod
+    def infer(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], float]:
+        """The map (float32 h w, the caller's own) and the score of a uint8 H W 3 RGB image of the model's size."""
+
+    def close(self) -> None:  # noqa: B027 - not every engine has something to release
+        """Release the model and the device's memory."""
+
+    def describe(self) -> dict[str, str]:
+        """Version, device and settings, for logs and benchmarks."""
+        return {"engine": self.name}
+
+
+def check_graph(name: str, manifest: Manifest, found: Mapping[str, tuple[str, list[int]]]) -> None:
+    """Hold a loaded graph's inputs and outputs (name -> type, shape) to the manifest; raises EngineError."""
+    size = [manifest.input.height, manifest.input.width]
+    expected: dict[str, tuple[str, list[int]]] = {
+        IMAGE_INPUT: ("uint8", [1, *size, manifest.input.channels]),
+        MAP_OUTPUT: ("float32", [1, manifest.output.map_height, manifest.output.map_width]),
+        SCORE_OUTPUT: ("float32", [1]),
+    }
+    if dict(found) != expected:
+        raise EngineError(
+            f"{name}: the model's inputs and outputs do not fit the manifest: expected {expected}, "
+            f"found {dict(found)}. Compile the bundle again."
+        )
+
+
+def model_file(files: ModelFiles, suffix: str) -> bytes | memoryview | None:
+    """The contents of the one model file with this suffix, or None."""
+    return next((content for name, content in files.items() if name.endswith(suffix)), None)

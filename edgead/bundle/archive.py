@@ -45,8 +45,8 @@ def check_name(name: str, origin: str) -> None:
     """Refuse a name that is a path or could be one on any system; raises BundleError."""
     if not _SAFE_NAME.fullmatch(name) or ".." in name:
         raise BundleError(
-            f"{origin}: unsafe file name {name[:120]!r} inside; expected letters, digits, '.', '_' and '-' only, "
-            "without folders. Do not unpack this file; get it again from where it was compiled."
+            f"{origin}: unsafe file name {name[:120]!r} inside; expected letters, digits, '.', '_' and '-' "
+            "only, without folders. Do not unpack this file; get it again from where it was compiled."
         )
 
 

@@ -100,7 +100,8 @@ def _of_type(expected: type, value: Any, origin: str) -> Any:
 def _mismatch(origin: str, expected: type, value: Any) -> BundleError:
     found = _JSON_NAMES.get(type(value), type(value).__name__)
     return BundleError(
-        f"{origin}: expected {_JSON_NAMES.get(expected, expected.__name__)}, found {found}. Compile the bundle again."
+        f"{origin}: expected {_JSON_NAMES.get(expected, expected.__name__)}, found {found}. "
+        "Compile the bundle again."
     )
 
 

@@ -24,7 +24,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class InputSpec:
-    """The image that the graph takes: uint8 height x width x channels, after `resize` from the camera's size."""
+    """What the graph takes: uint8 height x width x channels, made from the camera's by `resize`."""
 
     height: int
     width: int
@@ -88,7 +88,7 @@ class MetricsSpec:
 
 @dataclass(frozen=True)
 class HashSpec:
-    """SHA-256 of each file of the bundle, and of what it was made of: data split, weights, calibration list."""
+    """SHA-256 of each file of the bundle, and of its sources: data split, weights, calibration list."""
 
     files: dict[str, str]
     split: str
@@ -176,7 +176,8 @@ def manifest_from_json(text: bytes, *, origin: str) -> Manifest:
 def _check_range(name: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high or not math.isfinite(value):
         raise BundleError(
-            f"manifest: {name}: expected a finite value from {low} to {high}, found {value}. Compile the bundle again."
+            f"manifest: {name}: expected a finite value from {low} to {high}, found {value}. "
+            "Compile the bundle again."
         )
 
 

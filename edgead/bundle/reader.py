@@ -73,7 +73,8 @@ def _check_hashes(files: Mapping[str, memoryview], manifest: Manifest, path: Pat
     ):
         if found != expected:
             raise BundleError(
-                f"{path}: expected {sorted(expected)} in {what}, found {sorted(found)}. Compile the bundle again."
+                f"{path}: expected {sorted(expected)} in {what}, found {sorted(found)}. "
+                "Compile the bundle again."
             )
     for name, content in files.items():
         if hashlib.sha256(content).hexdigest() != manifest.hashes.files[name]:
@@ -90,6 +91,6 @@ def check_shapes(manifest: Manifest, reference: Reference, *, origin: str) -> No
     found_input, found_map = reference.inputs.shape[1:], reference.anomaly_maps.shape[1:]
     if found_input != expected_input or found_map != expected_map:
         raise BundleError(
-            f"{origin}: the manifest states inputs {expected_input} and maps {expected_map}, the reference answers "
-            f"have {found_input} and {found_map}. Compile the bundle again."
+            f"{origin}: the manifest states inputs {expected_input} and maps {expected_map}, the reference "
+            f"answers have {found_input} and {found_map}. Compile the bundle again."
         )

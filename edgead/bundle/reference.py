@@ -93,7 +93,8 @@ def reference_from_npz(data: bytes | memoryview, *, origin: str) -> Reference:
                 f"{origin}: {name}: expected one float64, found {arrays[name].dtype}. Compile it again."
             )
     try:
-        return Reference(*(arrays[name] for name in _ARRAYS), *(float(arrays[name]) for name in _TOLERANCES))
+        tolerances = {name: float(arrays[name]) for name in _TOLERANCES}
+        return Reference(arrays["inputs"], arrays["anomaly_maps"], arrays["scores"], **tolerances)
     except BundleError as error:
         raise BundleError(f"{origin}: {error}") from error
 

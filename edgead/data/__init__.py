@@ -1,1 +1,77 @@
-"""Data packaged with edgead: device targets and calibration recipes."""
+"""Data packaged with edgead: device targets and calibration recipes, one TOML file each.
+
+They are found in an installed package and in a checkout alike; wherever the name of one is taken, so is the
+path of a user's own file.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgead.errors import DataError, UnknownNameError, UsageError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+if TYPE_CHECKING:
+    from importlib.abc import Traversable  # moved in 3.11, gone in 3.14: for the type checker alone
+
+__all__ = ["KINDS", "list_data", "read_data"]
+
+KINDS = {"targets": "target", "calibration": "calibration recipe"}
+_SUFFIX = ".toml"
+
+
+def list_data(kind: str) -> tuple[str, ...]:
+    """The names of the packaged files of a kind ("targets", "calibration"), sorted."""
+    names = (entry.name for entry in _folder(kind).iterdir())
+    return tuple(sorted(name.removesuffix(_SUFFIX) for name in names if name.endswith(_SUFFIX)))
+
+
+def read_data(kind: str, name_or_path: str | os.PathLike[str]) -> tuple[str, dict[str, Any]]:
+    """The name and the contents of a packaged file, or of the file at a path (with a folder or .toml in it).
+
+    Raises UnknownNameError with near matches, DataError for an unreadable file, UsageError for bad TOML.
+    """
+    text = os.fspath(name_or_path)
+    if text.endswith(_SUFFIX) or Path(text).name != text:
+        return Path(text).stem, _parse(_read_user_file(Path(text), kind), text)
+    names = list_data(kind)
+    if text not in names:
+        raise UnknownNameError(KINDS[kind], text, names)
+    return text, _parse(_folder(kind).joinpath(text + _SUFFIX).read_bytes(), text + _SUFFIX)
+
+
+def _folder(kind: str) -> Traversable:
+    if kind not in KINDS:
+        raise UnknownNameError("kind of packaged data", kind, KINDS)
+    packaged = resources.files(__name__).joinpath(kind)
+    if packaged.is_dir():
+        return packaged
+    root = Path(__file__).resolve().parents[2]  # a checkout: the folders lie beside the package, not in it
+    if (root / "setup.py").is_file() and (root / kind).is_dir():
+        return root / kind
+    raise DataError(f"The packaged {kind} are missing from {packaged}. Install edgead again.")
+
+
+def _read_user_file(path: Path, kind: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(
+            f"{path}: cannot be read as a {KINDS[kind]} ({error.strerror}). "
+            f"Name a readable file, or one of: {', '.join(list_data(kind))}."
+        ) from error
+
+
+def _parse(text: bytes, origin: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text.decode("utf-8"))
+    except ValueError as error:  # covers malformed TOML and undecodable UTF-8
+        raise UsageError(f"{origin}: not valid TOML ({error}). Mend that line.") from error

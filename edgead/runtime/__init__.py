@@ -1,1 +1,1 @@
-"""Inspect images with a compiled bundle, on the device. Needs numpy, OpenCV and one engine; no training library."""
+"""Inspect images with a compiled bundle, on the device: numpy, OpenCV and one engine, no training library."""

@@ -117,7 +117,8 @@ class Inspector:
         """
         if not self._busy.acquire(blocking=False):
             raise UsageError(
-                f"{self._path}: inspect() was called while another thread is in it. Open one inspector per thread."
+                f"{self._path}: inspect() was called while another thread is in it. "
+                "Open one inspector per thread."
             )
         try:
             return self._inspect(image, colour_order)
@@ -191,8 +192,8 @@ def _load_engine(bundle: Bundle, name: str, threads: int | None) -> Engine:
     manifest = bundle.manifest
     if name not in ENGINES and name == manifest.engine:
         raise EngineError(
-            f"{bundle.path}: made for target '{manifest.target}' and its engine '{name}', which this version of "
-            f"edgead does not run (it runs {', '.join(ENGINES)}). Compile it for this machine: `edgead targets`."
+            f"{bundle.path}: made for target '{manifest.target}' and its engine '{name}', which this version "
+            f"of edgead does not run (it runs {', '.join(ENGINES)}). See `edgead targets`."
         )
     if manifest.input.resize not in RESIZE_RULES:
         raise UnknownNameError("resize rule in the bundle", manifest.input.resize, RESIZE_RULES)
@@ -227,7 +228,7 @@ def _conversion(image: NDArray[Any]) -> str:
     if image.dtype.kind != "f":
         return "Scale 16-bit images with (image / 257).round().astype('uint8')."
     if not np.isfinite(image).all():
-        return "It also holds NaN or infinite values: check where it comes from, then scale it to 0..255 and round."
+        return "It also holds NaN or infinite values: check where it comes from, then scale it to 0..255."
     return "Scale it to 0..255, round, and convert: image.round().astype('uint8')."
 
 

@@ -18,7 +18,7 @@ _BOX_COLOUR = (255, 40, 40)
 def heatmap_overlay(
     image: NDArray[np.uint8], anomaly_map: FloatMap, *, low: float, high: float
 ) -> NDArray[np.uint8]:
-    """Blend the map over the image (uint8 H W 3 RGB): clear up to `low`, most opaque and hottest from `high` on.
+    """Blend the map over the image (uint8 H W 3 RGB): clear up to `low`, hottest and most opaque from `high`.
 
     The map may have any size; the result has the image's. Raises UsageError unless low < high, both finite.
     """

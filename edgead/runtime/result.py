@@ -66,10 +66,13 @@ def resize_map(anomaly_map: FloatMap, height: int, width: int) -> FloatMap:
 
 
 def find_regions(anomaly_map: FloatMap, pixel_threshold: float) -> tuple[Region, ...]:
-    """Connected parts (8 neighbours) of `anomaly_map` (float32 H W) >= `pixel_threshold`, highest peak first."""
+    """Connected parts (8 neighbours) of a map (float32 H W) >= `pixel_threshold`, highest peak first."""
     above = anomaly_map >= pixel_threshold
     count, labels, stats, _ = cv2.connectedComponentsWithStats(above.astype(np.uint8), connectivity=8)
     peaks = np.full(count, -np.inf, np.float32)
-    np.maximum.at(peaks, labels[above], anomaly_map[above])
-    boxes = [Region(*map(int, stats[label, :5]), peak=float(peaks[label])) for label in range(1, count)]
+    np.maximum.at(peaks, np.asarray(labels, np.int32)[above], anomaly_map[above])
+    boxes = []
+    for label in range(1, count):  # 0 is the background
+        x, y, width, height, area = map(int, stats[label])
+        boxes.append(Region(x, y, width, height, area, float(peaks[label])))
     return tuple(sorted(boxes, key=lambda region: (-region.peak, region.y, region.x)))

@@ -25,7 +25,7 @@ STRIDE = 4
 
 
 def tiny_onnx(height: int = 32, width: int = 32) -> bytes:
-    """uint8 1 H W 3 -> anomaly_map float32 1 H/4 W/4 (mean brightness of each 4 x 4 cell, 0 to 1), score = its maximum."""
+    """uint8 1 H W 3 -> anomaly_map float32 1 H/4 W/4 (mean of 4 x 4 cells, 0 to 1), score its maximum."""
     kernel = np.full((1, 3, STRIDE, STRIDE), 1 / (3 * STRIDE * STRIDE * 255), np.float32)
     nodes = [
         helper.make_node("Cast", ["image"], ["pixels"], to=TensorProto.FLOAT),

@@ -40,7 +40,7 @@ class Engine(abc.ABC):
 
     @abc.abstractmethod
     def infer(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], float]:
-        """The map (float32 h w, the caller's own) and the score of a uint8 H W 3 RGB image of the model's size."""
+        """Map (float32 h w, the caller's own) and score of an image (uint8 H W 3 RGB, the model's size)."""
 
     def close(self) -> None:  # noqa: B027 - not every engine has something to release
         """Release the model and the device's memory."""

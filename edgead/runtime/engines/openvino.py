@@ -25,7 +25,7 @@ _NUMPY_NAMES = {"u8": "uint8", "f32": "float32"}
 
 
 class OpenVinoEngine(Engine):
-    """One infer request whose input and outputs are numpy arrays, allocated once; nothing is cached on disk."""
+    """One request whose input and outputs are numpy arrays allocated once; nothing is cached on disk."""
 
     name = "openvino"
 

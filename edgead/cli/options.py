@@ -1,0 +1,62 @@
+"""Options that several commands share, and the JSON that they write."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgead.errors import EdgeadError
+
+bundle_argument = click.argument("bundle", type=click.Path(path_type=Path))
+engine_option = click.option(
+    "--engine", metavar="NAME", help="Run it on this engine, not on the bundle's own."
+)
+threads_option = click.option(
+    "--threads", type=click.IntRange(min=1), help="Threads of the engine.  [default: all cores]"
+)
+json_option = click.option(
+    "--json", "json_path", metavar="FILE", help="Write the answer as JSON; - for stdout."
+)
+
+
+def write_json(destination: str, value: Any) -> None:
+    """Write `value` as JSON to a file, whole or not at all, or to stdout for "-"; NaN becomes null."""
+    text = json.dumps(plain_json(value), indent=2, allow_nan=False) + "\n"
+    if destination == "-":
+        click.echo(text, nl=False)
+    else:
+        write_text(Path(destination), text)
+
+
+def plain_json(value: Any) -> Any:
+    """The value with each NaN or infinity replaced by None, which JSON can say."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: plain_json(item) for key, item in value.items()}
+    return [plain_json(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 file, whole or not at all; raises EdgeadError."""
+    temporary = None
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(text)
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except OSError as error:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                Path(temporary).unlink()
+        raise EdgeadError(
+            f"{path}: cannot be written ({error.strerror}). Check the folder and the disk."
+        ) from error

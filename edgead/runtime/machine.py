@@ -1,0 +1,79 @@
+"""What a figure was measured on: processor, cores, clocks, system, versions."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import edgead
+
+# Instructions that decide how fast a quantized or a half-precision model is.
+RELEVANT_FLAGS = (
+    "avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "avx512_fp16", "amx_int8", "amx_bf16",
+    "asimd", "asimddp", "asimdhp", "i8mm", "bf16", "sve",
+)  # fmt: skip
+RUNTIME_PACKAGES = ("numpy", "opencv-python-headless", "openvino", "onnxruntime")
+
+
+def describe_machine() -> dict[str, Any]:
+    """Processor, its cores and those this process may use, instructions, clock governor, system, versions."""
+    return {
+        "cpu": cpu_model(),
+        "architecture": platform.machine(),
+        "cores": os.cpu_count(),
+        "usable_cores": usable_cores(),
+        "cpu_flags": cpu_flags(),
+        "governor": _first_line(Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")),
+        "load_average_1_min": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "versions": {"edgead": edgead.__version__, **package_versions(RUNTIME_PACKAGES)},
+    }
+
+
+def cpu_model() -> str:
+    """The processor's name as the system tells it, else its architecture."""
+    return _cpuinfo("model name") or platform.processor() or platform.machine()
+
+
+def cpu_flags() -> list[str]:
+    """Those of `RELEVANT_FLAGS` that the first core has; empty where the system does not tell."""
+    flags = set((_cpuinfo("flags") or _cpuinfo("Features") or "").split())
+    return [flag for flag in RELEVANT_FLAGS if flag in flags]
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def package_versions(names: tuple[str, ...]) -> dict[str, str]:
+    """The installed ones of these distributions, with their versions; nothing is imported."""
+    versions = {}
+    for name in names:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def _cpuinfo(key: str) -> str | None:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    values = (line.partition(":")[2] for line in text.splitlines() if line.partition(":")[0].strip() == key)
+    return next((value.strip() for value in values), None)
+
+
+def _first_line(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        return None

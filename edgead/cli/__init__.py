@@ -33,6 +33,8 @@ _OTHER_EXTRA = "train"
 class CommandFailure(click.ClickException):
     """An error raised on purpose, shown without a traceback, with its own exit status."""
 
+    exit_code: int  # type: ignore[misc]  # click declares it for the class; here each error has its own
+
     def __init__(self, message: str, *, exit_code: int = 1) -> None:
         super().__init__(message)
         self.exit_code = exit_code

@@ -83,6 +83,6 @@ def _precisions(value: Any, origin: str) -> tuple[str, ...]:
     is_list = isinstance(value, list) and value and all(isinstance(item, str) for item in value)
     if not is_list or len(set(value)) != len(value):
         raise UsageError(
-            f'{origin}: precisions: expected a list of distinct names such as ["int8", "f32"], found {value!r}.'
+            f'{origin}: precisions: expected distinct names such as ["int8", "f32"], found {value!r}.'
         )
     return tuple(_known("precision", item, PRECISIONS, origin) for item in value)

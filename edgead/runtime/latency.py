@@ -36,7 +36,7 @@ def summarise_latency(samples_ns: Samples) -> dict[str, int]:
 
 
 def latency_histogram(samples_ns: Samples, *, bins: int = 60) -> dict[str, list[int]]:
-    """`edges` (ns, one more than counts) and `counts` from the least to the largest sample: none falls outside."""
+    """`edges` (ns, one more than counts) and `counts`, from the least to the largest sample."""
     counts, edges = np.histogram(samples_ns, bins=bins)
     return {"edges": [round(edge) for edge in edges.tolist()], "counts": counts.tolist()}
 
@@ -87,8 +87,8 @@ class LatencyRun:
         drift = max(halves) / max(min(halves), 1.0) - 1
         if drift >= _STEADY:
             found.append(
-                f"the median of one half is {drift:.0%} above the other's: stop other programs, fix the clocks, "
-                "warm up for longer"
+                f"the median of one half is {drift:.0%} above the other's: stop other programs, fix the "
+                "clocks, warm up for longer"
             )
         return tuple(found)
 
@@ -99,7 +99,7 @@ def measure_closed_loop(
     scenario: ClosedLoop,
     on_progress: Callable[[float], None] | None = None,
 ) -> LatencyRun:
-    """Call `call(index)` by the scenario; it returns the nanoseconds of its stages, with the same keys each time.
+    """Call `call(index)` by the scenario; it returns the nanoseconds of each stage, always the same stages.
 
     `on_progress` gets the share done, 0 to 1, at most about ten times a second, between two calls.
     """

@@ -39,3 +39,9 @@ def draw_regions(image: NDArray[np.uint8], regions: Iterable[Region]) -> NDArray
         corner = (region.x + region.width - 1, region.y + region.height - 1)
         cv2.rectangle(drawn, (region.x, region.y), corner, _BOX_COLOUR, thickness)
     return drawn
+
+
+def overlay_range(pixel_threshold: float) -> tuple[float, float]:
+    """`low` and `high` of a heatmap in which the pixel threshold lies in the middle of the colours."""
+    spread = abs(pixel_threshold) / 2 or 0.5
+    return pixel_threshold - spread, pixel_threshold + spread

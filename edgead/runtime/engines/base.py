@@ -45,9 +45,13 @@ class Engine(abc.ABC):
     def close(self) -> None:  # noqa: B027 - not every engine has something to release
         """Release the model and the device's memory."""
 
+    @abc.abstractmethod
     def describe(self) -> dict[str, str]:
-        """Version, device and settings, for logs and benchmarks."""
-        return {"engine": self.name}
+        """At least engine, version and device, and the settings in force; for logs and benchmarks."""
+
+    @abc.abstractmethod
+    def devices(self) -> dict[str, str]:
+        """What the engine finds on this machine: device -> its full name. No model is needed."""
 
 
 def check_graph(name: str, manifest: Manifest, found: Mapping[str, tuple[str, list[int]]]) -> None:

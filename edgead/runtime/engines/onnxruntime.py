@@ -75,6 +75,12 @@ class OnnxRuntimeEngine(Engine):
             "threads": threads,
         }
 
+    def devices(self) -> dict[str, str]:
+        """The execution providers of this build."""
+        return {
+            name: f"onnxruntime {onnxruntime.__version__}" for name in onnxruntime.get_available_providers()
+        }
+
 
 def _ports(session: onnxruntime.InferenceSession) -> dict[str, tuple[str, list[int]]]:
     ports = (*session.get_inputs(), *session.get_outputs())

@@ -83,8 +83,13 @@ class OpenVinoEngine(Engine):
         """Version, device and the settings that OpenVINO chose."""
         properties = ("INFERENCE_NUM_THREADS", "INFERENCE_PRECISION_HINT", "NUM_STREAMS", "PERFORMANCE_HINT")
         chosen = {name.lower(): str(self._compiled.get_property(name)) for name in properties}
-        device = openvino.Core().get_property("CPU", "FULL_DEVICE_NAME")
-        return {"engine": self.name, "version": openvino.__version__, "device": str(device), **chosen}
+        device = self.devices()["CPU"]
+        return {"engine": self.name, "version": openvino.__version__, "device": device, **chosen}
+
+    def devices(self) -> dict[str, str]:
+        """OpenVINO's devices with their full names."""
+        core = openvino.Core()
+        return {name: str(core.get_property(name, "FULL_DEVICE_NAME")) for name in core.available_devices}
 
 
 def _read_model(core: Any, files: ModelFiles) -> Any:

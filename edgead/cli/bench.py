@@ -1,0 +1,161 @@
+"""`edgead bench`: measure a bundle's latency on this machine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgead.cli.options import bundle_argument, engine_option, json_option, threads_option, write_json
+from edgead.cli.progress import progress_share
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from edgead.bundle import Bundle
+    from edgead.runtime.inspector import Inspector
+    from edgead.runtime.latency import ClosedLoop, LatencyRun
+
+    Images = Sequence[NDArray[np.uint8]]
+
+_TITLES = {
+    "total": "inspect()",
+    "resize": "  resize",
+    "infer": "  infer",
+    "postprocess": "  postprocess",
+    "map_and_regions": "full map, regions",
+    "engine": "engine call alone",
+}
+
+
+@click.command()
+@bundle_argument
+@click.argument("images", nargs=-1)
+@click.option("--seconds", default=5.0, show_default=True, help="Measure for at least this long.")
+@click.option("--count", default=1000, show_default=True, help="Measure at least this many images.")
+@click.option("--warm-up", default=1.0, show_default=True, help="Seconds before, which are not counted.")
+@engine_option
+@threads_option
+@json_option
+def command(
+    bundle: Path,
+    images: tuple[str, ...],
+    seconds: float,
+    count: int,
+    warm_up: float,
+    json_path: str | None,
+    **settings: Any,
+) -> None:
+    """Measure the latency of BUNDLE in a closed loop: one image after the other, as fast as it goes.
+
+    \b
+    Examples:
+      edgead bench part.edgead
+      edgead bench part.edgead photos/ --seconds 30 --json latency.json
+
+    Without IMAGES (files, folders, patterns) the bundle's reference images are used, which need no resize.
+    Files are read before the clock starts. The full-size map and the regions, which inspect() leaves until they
+    are asked for, are a stage of their own. Each call is followed by one of the engine alone on the same
+    image: the difference is what edgead adds.
+    """
+    from edgead.bundle import read_bundle
+    from edgead.runtime.inspector import Inspector
+    from edgead.runtime.latency import ClosedLoop
+
+    scenario = ClosedLoop(min_seconds=seconds, min_count=count, warm_up_seconds=warm_up)
+    opened = read_bundle(bundle)
+    pictures = _pictures(images, opened)
+    with Inspector(opened, **settings) as inspector:
+        run = measure(inspector, pictures, scenario=scenario)
+        report = describe_run(run, opened, inspector, pictures)
+    if json_path is not None:
+        write_json(json_path, report)
+    if json_path != "-":
+        _print(report)
+
+
+def _pictures(arguments: tuple[str, ...], bundle: Bundle) -> Images:
+    if not arguments:
+        return list(bundle.reference.inputs)
+    from edgead.cli.run import find_images
+    from edgead.images import read_image
+
+    return [read_image(path) for path in find_images(arguments)]
+
+
+def measure(inspector: Inspector, images: Images, *, scenario: ClosedLoop) -> LatencyRun:
+    """Samples by stage: those of the inspector, `total`, `map_and_regions`, and the `engine` alone."""
+    from edgead.runtime.latency import measure_closed_loop
+
+    clock, engine = time.perf_counter_ns, inspector.engine
+    prepared = [inspector.prepare(image) for image in images]
+
+    def call(index: int) -> dict[str, int]:
+        at = index % len(images)
+        started = clock()
+        result = inspector.inspect(images[at])
+        inspected = clock()
+        _ = result.anomaly_map, result.regions
+        mapped = clock()
+        engine.infer(prepared[at])
+        stages = {"engine": clock() - mapped, "map_and_regions": mapped - inspected}
+        return {"total": inspected - started, **result.timings_ns, **stages}
+
+    with progress_share("Measuring") as on_progress:
+        return measure_closed_loop(call, scenario=scenario, on_progress=on_progress)
+
+
+def describe_run(run: LatencyRun, bundle: Bundle, inspector: Inspector, images: Images) -> dict[str, Any]:
+    """The report as plain values: what was measured, how, on what, and whether it may be quoted."""
+    import dataclasses
+
+    from edgead.runtime.latency import latency_histogram, summarise_latency
+    from edgead.runtime.machine import describe_machine
+
+    stages = {stage: summarise_latency(samples) for stage, samples in run.samples.items()}
+    doubts = run.doubts("total")
+    stated = bundle.manifest
+    return {
+        "scenario": "closed loop, batch 1",
+        "settings": dataclasses.asdict(run.scenario),
+        "bundle": {
+            "path": str(bundle.path),
+            "megabytes": round(bundle.path.stat().st_size / 1e6, 3),
+            **{name: getattr(stated, name) for name in ("name", "family", "target", "precision")},
+            "files": stated.hashes.files,
+        },
+        "engine": inspector.engine.describe(),
+        "image_sizes": sorted({f"{image.shape[0]}x{image.shape[1]}" for image in images}),
+        "seconds": run.seconds,
+        "warm_up_calls": run.warm_up_calls,
+        "valid": not doubts,
+        "doubts": list(doubts),
+        "stages_ns": stages,
+        "images_per_second": 1e9 / stages["total"]["mean"],
+        "overhead": stages["total"]["p50"] / stages["engine"]["p50"] - 1,
+        "histogram_ns": latency_histogram(run.samples["total"]),
+        "machine": describe_machine(),
+    }
+
+
+def _print(report: dict[str, Any]) -> None:
+    columns = ("p50", "p90", "p99", "p99.9", "max")
+    engine = report["engine"]
+    click.echo(
+        f"{report['bundle']['path']}: {report['bundle']['precision']} on {engine['engine']} {engine['version']}"
+    )
+    click.echo(f"{report['machine']['cpu']}, {report['machine']['usable_cores']} cores; {report['scenario']}")
+    click.echo(f"{'milliseconds':<20}" + "".join(f"{column:>10}" for column in columns))
+    for stage, title in _TITLES.items():
+        figures = report["stages_ns"][stage]
+        click.echo(f"{title:<20}" + "".join(f"{figures[column] / 1e6:>10.3f}" for column in columns))
+    count = report["stages_ns"]["total"]["count"]
+    click.echo(
+        f"{count} images in {report['seconds']:.1f} s, {report['images_per_second']:.1f} inspections per second"
+    )
+    click.echo(f"inspect() costs {report['overhead']:.1%} more than the engine alone (p50)")
+    click.echo("valid" if report["valid"] else "NOT VALID: " + "; ".join(report["doubts"]))

@@ -1,0 +1,185 @@
+"""`edgead run`: inspect images with a bundle."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import glob
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgead.cli.options import bundle_argument, engine_option, plain_json, threads_option
+from edgead.cli.progress import with_progress
+from edgead.errors import DataError, EdgeadError
+
+if TYPE_CHECKING:
+    from edgead.runtime.inspector import Inspector
+    from edgead.runtime.result import Result
+
+Record = dict[str, Any]
+
+
+@click.command()
+@bundle_argument
+@click.argument("images", nargs=-1, required=True)
+@click.option(
+    "--out", type=click.Path(path_type=Path), metavar="DIR", help="Write overlays and results.jsonl here."
+)
+@click.option("--json-lines", metavar="FILE", help="Write one JSON object per image; - for stdout.")
+@click.option("--threshold", type=float, help="Scores from here on are anomalous.")
+@click.option("--pixel-threshold", type=float, help="Map values from here on are regions.")
+@engine_option
+@threads_option
+def command(
+    bundle: Path,
+    images: tuple[str, ...],
+    out: Path | None,
+    json_lines: str | None,
+    **settings: Any,
+) -> None:
+    """Inspect IMAGES (files, folders, patterns) with BUNDLE.
+
+    \b
+    Examples:
+      edgead run part.edgead photo.png
+      edgead run part.edgead photos/ --out inspected
+      edgead run part.edgead 'photos/*.png' --json-lines - | jq .score
+
+    Each JSON line has path, score, is_anomalous, threshold, pixel_threshold, regions (x, y, width, height,
+    area, peak; pixels of the image) and timings_ns (resize, infer, postprocess). An image that cannot be read
+    gives a line with path and error; the others go on, and the exit status is 1. Both thresholds are the
+    bundle's unless given.
+    """
+    import edgead
+
+    paths = find_images(images)
+    destination = json_lines or (str(out / "results.jsonl") if out else None)
+    if out is not None:
+        _make_folder(out)
+    with edgead.open(bundle, **settings) as inspector, _line_writer(destination) as write:
+        failures = 0
+        base = Path(os.path.commonpath([path.absolute().parent for path in paths]))
+        for path in with_progress(paths, label="Inspecting", quiet=destination in (None, "-")):
+            overlay = out / "overlays" / f"{path.absolute().relative_to(base)}.png" if out else None
+            record = inspect_file(inspector, path, overlay=overlay)
+            failures += "error" in record
+            write(record)
+    _conclude(len(paths), failures, out, quiet=destination == "-")
+
+
+def find_images(arguments: tuple[str, ...]) -> list[Path]:
+    """The image files that files, folders (searched through) and patterns stand for, each once.
+
+    A file that does not exist stays in the list, for the record; DataError for a folder or a pattern without images.
+    """
+    found = [path for argument in arguments for path in _expand(argument)]
+    return list(dict.fromkeys(found))
+
+
+def _expand(argument: str) -> list[Path]:
+    from edgead.images import IMAGE_SUFFIXES
+
+    path = Path(argument)
+    if path.is_dir():
+        inside = (Path(folder) / name for folder, _, names in os.walk(path) for name in names)
+    elif not path.exists() and glob.has_magic(argument):
+        inside = (Path(name) for name in glob.iglob(argument, recursive=True))  # noqa: PTH207 - also absolute
+    else:
+        return [path]
+    images = sorted(item for item in inside if item.suffix.lower() in IMAGE_SUFFIXES and item.is_file())
+    if not images:
+        kinds = ", ".join(sorted(IMAGE_SUFFIXES))
+        raise DataError(f"{argument}: expected images ({kinds}), found none. Check the path.")
+    return images
+
+
+def inspect_file(inspector: Inspector, path: Path, *, overlay: Path | None = None) -> Record:
+    """The record of one file; one that cannot be read or whose overlay cannot be written has an "error"."""
+    from edgead.images import read_image
+
+    try:
+        image = read_image(path)
+        result = inspector.inspect(image)
+        if overlay is not None:
+            _write_overlay(overlay, image, result)
+    except DataError as error:
+        return {"path": str(path), "error": str(error)}
+    return _record(path, result)
+
+
+def _record(path: Path, result: Result) -> Record:
+    return {
+        "path": str(path),
+        "score": result.score,
+        "is_anomalous": result.is_anomalous,
+        "threshold": result.threshold,
+        "pixel_threshold": result.pixel_threshold,
+        "regions": [dataclasses.asdict(region) for region in result.regions],
+        "timings_ns": dict(result.timings_ns),
+    }
+
+
+def _write_overlay(path: Path, image: Any, result: Result) -> None:
+    from edgead.images import write_image
+    from edgead.runtime.overlay import draw_regions, heatmap_overlay, overlay_range
+
+    low, high = overlay_range(result.pixel_threshold)
+    drawn = heatmap_overlay(image, result.anomaly_map, low=low, high=high)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_image(path, draw_regions(drawn, result.regions if result.is_anomalous else ()))
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EdgeadError(
+            f"{path}: cannot be made ({error.strerror}). Name another folder with --out."
+        ) from error
+
+
+@contextlib.contextmanager
+def _line_writer(destination: str | None) -> Iterator[Callable[[Record], None]]:
+    """A function that writes a record: as words without a destination, else as a line of JSON.
+
+    Lines go to a .part file first: a run cut short leaves there what it had, and a finished file is whole.
+    """
+    if destination is None:
+        yield lambda record: click.echo(_in_words(record))
+    elif destination == "-":
+        yield lambda record: click.echo(_line(record), nl=False)
+    else:
+        path, part = Path(destination), Path(destination + ".part")
+        try:
+            with part.open("w", encoding="utf-8", buffering=1) as stream:
+                yield lambda record: stream.writelines([_line(record)])
+            part.replace(path)
+        except OSError as error:
+            raise EdgeadError(
+                f"{destination}: cannot be written ({error.strerror}). What was done is in {part}, if anything."
+            ) from error
+
+
+def _line(record: Record) -> str:
+    return json.dumps(plain_json(record), allow_nan=False) + "\n"
+
+
+def _in_words(record: Record) -> str:
+    if "error" in record:
+        return f"{record['path']}: error: {record['error']}"
+    verdict = "ANOMALOUS" if record["is_anomalous"] else "good"
+    regions = f", {len(record['regions'])} region(s)" if record["is_anomalous"] else ""
+    score = f"score {record['score']:.4g} (threshold {record['threshold']:.4g})"
+    return f"{record['path']}: {verdict}, {score}{regions}"
+
+
+def _conclude(count: int, failures: int, out: Path | None, *, quiet: bool) -> None:
+    if out is not None and not quiet:
+        click.echo(f"{count - failures} of {count} images inspected; see {out}", err=True)
+    if failures:
+        raise DataError(f"{failures} of {count} images could not be inspected; their records say why.")

@@ -1,0 +1,267 @@
+"""Fills the report's page and writes it whole or not at all."""
+
+from __future__ import annotations
+
+import base64
+import math
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from markupsafe import Markup
+
+from edgead.errors import DataError
+from edgead.evaluation import GOOD, Evaluation
+from edgead.report import figures
+from edgead.report.data import NOT_MEASURED, ReportData
+from edgead.report.pictures import case_groups, heat_scale, scale_legend, verdict_of
+
+METRIC_NAMES = {
+    "image_auroc": "image AUROC",
+    "image_ap": "image AP",
+    "image_f1_max": "image F1-max",
+    "pixel_auroc": "pixel AUROC",
+    "pixel_ap": "pixel AP",
+    "pixel_f1_max": "pixel F1-max",
+    "au_pro": "AU-PRO at 0.3",
+}
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One figure of the head: what, how much, and the words that keep it honest."""
+
+    name: str
+    value: str
+    note: str
+
+
+def write_report(path: str | os.PathLike[str], data: ReportData) -> None:
+    """Write the report to one HTML file without external resources; sections without data say so.
+
+    Raises DataError when the file cannot be written; an older file of that name stays as it was then.
+    """
+    _write_whole(Path(path), render(data))
+
+
+def render(data: ReportData) -> str:
+    """Return the report as HTML."""
+    loader = jinja2.PackageLoader("edgead.report", ".")
+    environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
+    environment.filters["figure"] = _figure
+    environment.filters["ms"] = lambda value: f"{value:.2f}"
+    environment.globals["not_measured"] = NOT_MEASURED
+    threshold = data.threshold.score if data.threshold else None
+    page = environment.get_template("template.html")
+    return page.render(
+        data=data,
+        created=data.created or datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        style=Markup(loader.get_source(environment, "style.css")[0]),  # our own file, no input
+        tiles=_tiles(data),
+        **_pictures(data, threshold),
+        **_charts(data, threshold),
+        metrics=_metrics(data.evaluation),
+        kinds=_kinds(data.evaluation, threshold),
+        stages=_stages(data.stages),
+        latency=_latency_table(data),
+        late=_late(data),
+    )
+
+
+def _pictures(data: ReportData, threshold: float | None) -> dict[str, Any]:
+    if data.evaluation is None:
+        return {"groups": (), "scale": None, "legend": ""}
+    scale = heat_scale(data.evaluation, data.threshold.pixel if data.threshold else None)
+    groups = case_groups(data.evaluation, threshold, scale)
+    return {"groups": groups, "scale": scale, "legend": scale_legend(scale) if scale else ""}
+
+
+def _tiles(data: ReportData) -> tuple[Tile, ...]:
+    summary = data.evaluation.summary() if data.evaluation else {}
+    percentiles = data.latency.percentiles() if data.latency else {}
+    caught, alarms = _operating_counts(data)
+    late = f"p99 {percentiles['p99']:.2f} ms" if percentiles else ""
+    return (
+        Tile("defects caught", *caught),
+        Tile("good parts rejected", *alarms),
+        Tile("image AUROC", _figure(summary.get("image_auroc")), "1 is perfect, 0.5 is guessing"),
+        Tile("AU-PRO", _figure(summary.get("au_pro")), "how much of each defect is marked"),
+        Tile("latency, p50", f"{percentiles['p50']:.2f} ms" if percentiles else NOT_MEASURED, late),
+        Tile("lost by compiling", *_drop(data)),
+    )
+
+
+def _operating_counts(data: ReportData) -> tuple[tuple[str, str], tuple[str, str]]:
+    if data.evaluation is None or data.threshold is None:
+        return (NOT_MEASURED, "no threshold or no test images"), (NOT_MEASURED, "")
+    verdicts = [verdict_of(record, data.threshold.score) for record in data.evaluation.records]
+    caught, missed = verdicts.count("caught"), verdicts.count("missed")
+    alarms, passed = verdicts.count("false alarm"), verdicts.count("passed")
+    return _share(caught, caught + missed), _share(alarms, alarms + passed)
+
+
+def _share(part: int, whole: int) -> tuple[str, str]:
+    if not whole:
+        return NOT_MEASURED, "no such images"
+    low, high = clopper_pearson(part, whole)
+    return (
+        f"{100 * part / whole:.1f} %",
+        f"{part} of {whole}; 95 % interval {100 * low:.1f} to {100 * high:.1f} %",
+    )
+
+
+def clopper_pearson(part: int, whole: int, *, confidence: float = 0.95) -> tuple[float, float]:
+    """Return the exact binomial interval of a share (Clopper and Pearson, Biometrika 26, 1934)."""
+    from scipy.stats import beta
+
+    tail = (1 - confidence) / 2
+    low = 0.0 if part == 0 else float(beta.ppf(tail, part, whole - part + 1))
+    high = 1.0 if part == whole else float(beta.ppf(1 - tail, part + 1, whole - part))
+    return low, high
+
+
+def _drop(data: ReportData) -> tuple[str, str]:
+    if len(data.stages) < 2:
+        return NOT_MEASURED, ""
+    first, *_, last = data.stages
+    before, after = data.stages[first].get("image_auroc"), data.stages[last].get("image_auroc")
+    if before is None or after is None:
+        return NOT_MEASURED, ""
+    return _signed(before - after).lstrip("+"), f"image AUROC, from {first} to {last}"
+
+
+def _charts(data: ReportData, threshold: float | None) -> dict[str, Any]:
+    charts: dict[str, Any] = dict.fromkeys(("histogram", "by_kind_chart", "roc", "pr", "latency_chart"))
+    if data.evaluation is not None:
+        charts.update(_score_charts(data.evaluation, threshold))
+    if data.latency is not None:
+        values, counts = data.latency.histogram()
+        charts["latency_chart"] = _svg_uri(
+            figures.latency_histogram(values, counts, data.latency.percentiles(), data.latency.budget_ms)
+        )
+    return charts
+
+
+def _score_charts(evaluation: Evaluation, threshold: float | None) -> dict[str, str | None]:
+    by_kind = _scores_by_kind(evaluation)
+    good = by_kind.get(GOOD, np.empty(0))
+    bad = np.concatenate([np.empty(0), *(values for kind, values in by_kind.items() if kind != GOOD)])
+    charts: dict[str, str | None] = {
+        "histogram": _svg_uri(figures.score_histogram(good, bad, threshold)),
+        "by_kind_chart": _svg_uri(figures.scores_by_kind(by_kind, threshold)),
+    }
+    if good.size and bad.size:
+        charts.update(_curves(good, bad, threshold))
+    return charts
+
+
+def _curves(good: np.ndarray, bad: np.ndarray, threshold: float | None) -> dict[str, str | None]:
+    from sklearn import metrics
+
+    labels, scores = np.r_[np.zeros(good.size), np.ones(bad.size)], np.r_[good, bad]
+    false, true, _ = metrics.roc_curve(labels, scores)
+    precision, recall, _ = metrics.precision_recall_curve(labels, scores)
+    roc_point = pr_point = None
+    if threshold is not None:
+        caught, alarms = int((bad >= threshold).sum()), int((good >= threshold).sum())
+        roc_point = (alarms / good.size, caught / bad.size)
+        pr_point = (caught / bad.size, caught / (caught + alarms)) if caught + alarms else None
+    prevalence = bad.size / labels.size
+    roc = figures.curve(
+        false, true, xlabel="good parts rejected", ylabel="defects caught",
+        chance=((0, 0), (1, 1)), point=roc_point,
+    )  # fmt: skip
+    pr = figures.curve(
+        recall, precision, xlabel="defects caught (recall)", ylabel="rejects that are defects (precision)",
+        chance=((0, prevalence), (1, prevalence)), point=pr_point,
+    )  # fmt: skip
+    return {"roc": _svg_uri(roc), "pr": _svg_uri(pr)}
+
+
+def _scores_by_kind(evaluation: Evaluation) -> dict[str, np.ndarray]:
+    kinds = sorted({record.kind for record in evaluation.records}, key=lambda kind: (kind != GOOD, kind))
+    return {k: np.array([r.score for r in evaluation.records if r.kind == k]) for k in kinds}
+
+
+def _metrics(evaluation: Evaluation | None) -> list[tuple[str, str]]:
+    found = evaluation.summary() if evaluation else {}
+    return [(words, _figure(found.get(name))) for name, words in METRIC_NAMES.items()]
+
+
+def _kinds(evaluation: Evaluation | None, threshold: float | None) -> list[dict[str, str]]:
+    if evaluation is None:
+        return []
+    rows = []
+    for kind, found in evaluation.by_kind.items():
+        verdicts = [verdict_of(record, threshold) for record in evaluation.records if record.kind == kind]
+        caught = f"{verdicts.count('caught')} of {len(verdicts)}" if threshold is not None else NOT_MEASURED
+        figures_ = (found.image_auroc, found.pixel_auroc, found.au_pro)
+        rows.append({"kind": kind, "count": str(found.count), "caught": caught})
+        rows[-1].update(zip(("image_auroc", "pixel_auroc", "au_pro"), map(_figure, figures_), strict=True))
+    return rows
+
+
+def _stages(stages: Mapping[str, Mapping[str, float | None]]) -> list[tuple[str, list[str], str]]:
+    """Return per metric its name, its figure in each stage, and the last less the first."""
+    names = {name for figures_ in stages.values() for name in figures_}
+    ordered = [*(n for n in METRIC_NAMES if n in names), *sorted(names - METRIC_NAMES.keys())]
+    rows = []
+    for name in ordered:
+        values = [figures_.get(name) for figures_ in stages.values()]
+        first, last = values[0], values[-1]
+        known = len(values) > 1 and first is not None and last is not None
+        change = _signed(last - first) if known and first is not None and last is not None else ""
+        rows.append((METRIC_NAMES.get(name, name), [_figure(v) for v in values], change))
+    return rows
+
+
+def _latency_table(data: ReportData) -> dict[str, dict[str, float]]:
+    if data.latency is None:
+        return {}
+    return {"whole inspection": data.latency.percentiles(), **data.latency.stage_percentiles()}
+
+
+def _late(data: ReportData) -> str:
+    if data.latency is None or data.latency.budget_ms is None:
+        return ""
+    values, counts = data.latency.histogram()
+    late, total = int(counts[values > data.latency.budget_ms].sum()), int(counts.sum())
+    return f"{late} of {total} inspections took longer than the budget of {data.latency.budget_ms:g} ms."
+
+
+def _figure(value: object) -> str:
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return NOT_MEASURED if value is None else str(value)
+    return f"{value:.4f}" if math.isfinite(value) else NOT_MEASURED
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.4f}".replace("-", "\N{MINUS SIGN}")
+
+
+def _svg_uri(svg: str) -> str:
+    return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode("ascii")
+
+
+def _write_whole(path: Path, text: str) -> None:
+    partial = ""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        Path(partial).chmod(0o644)  # mkstemp's files are private to the user; a report is to be shown
+        Path(partial).replace(path)
+    except OSError as error:
+        if partial:
+            Path(partial).unlink(missing_ok=True)
+        raise DataError(
+            f"Expected to write the report {path}, found: {error.strerror or error}. "
+            "Choose a folder that can be written and has room."
+        ) from error

@@ -42,11 +42,11 @@ def select_channels(scores: Sequence[float] | Tensor, budget: int) -> tuple[int,
 
     Raises UsageError when the budget is not between 1 and the number of channels.
     """
-    losses = torch.as_tensor(scores, dtype=torch.float64)
+    losses = [float(score) for score in scores]
     if not 1 <= budget <= len(losses):
         raise UsageError(f"A budget of channels is between 1 and {len(losses)} here, got {budget}.")
-    kept = torch.argsort(losses, stable=True)[:budget]
-    return tuple(sorted(int(index) for index in kept))
+    kept = sorted(range(len(losses)), key=losses.__getitem__)[:budget]
+    return tuple(sorted(kept))
 
 
 @dataclass(frozen=True)

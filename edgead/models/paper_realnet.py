@@ -1,0 +1,107 @@
+"""RealNet as published, for comparison: large, and measured against its own counts.
+
+Source: RealNet: A Feature Selection Network with Realistic Synthetic Anomaly for Anomaly Detection (Zhang et
+al., CVPR 2024), and its code. A budget of channels m_k per stage, one U-Net per stage, one discriminator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from edgead.errors import UsageError
+from edgead.models.backbones import Backbone, build_backbone
+from edgead.models.feature_selection import FeatureSelection, SelectChannels, first_channels
+from edgead.models.paper_reconstruction import PaperReconstruction
+from edgead.models.residual_selection import (
+    PaperDiscriminator,
+    ResidualSelection,
+    squared_residual,
+    stack_residuals,
+)
+
+PAPER_BACKBONE = "wide_resnet50_2"
+PAPER_BUDGETS = (256, 512, 512, 256)
+PAPER_RESIDUALS = 512
+_SCORE_WINDOW = 16  # pixels
+
+
+@dataclass(frozen=True)
+class PaperOutput:
+    """What training needs: logits B 2 H W, and per stage the selected features and their reconstruction."""
+
+    logits: Tensor
+    features: list[Tensor]
+    reconstructions: list[Tensor]
+
+
+class PaperRealNet(nn.Module):
+    """B 3 H W pixels of 0..255 in RGB -> logits, features and reconstructions."""
+
+    def __init__(self, backbone: Backbone, selection: FeatureSelection, *, residuals: int) -> None:
+        super().__init__()
+        if backbone.stages != tuple(stage.stage for stage in selection.stages):
+            raise UsageError(
+                f"The backbone gives stages {backbone.stages}, the selection is of stages "
+                f"{tuple(stage.stage for stage in selection.stages)}: they must agree."
+            )
+        self.backbone = backbone
+        self.select = SelectChannels(selection)
+        self.reconstructions = nn.ModuleList(PaperReconstruction(m) for m in selection.budgets)
+        self.residual_selection = ResidualSelection(
+            sum(selection.budgets), by_max=residuals - residuals // 2, by_mean=residuals // 2
+        )
+        self.discriminator = PaperDiscriminator(residuals)
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """The selected features of each stage, without gradient; the target of training for normal images."""
+        with torch.no_grad():
+            return self.select(self.backbone(images))
+
+    def forward(self, images: Tensor) -> PaperOutput:
+        features = self.features(images)
+        reconstructions = [net(x) for net, x in zip(self.reconstructions, features, strict=True)]
+        residuals = [squared_residual(x, y) for x, y in zip(features, reconstructions, strict=True)]
+        selected = self.residual_selection(stack_residuals(residuals))
+        height, width = images.shape[-2:]
+        return PaperOutput(self.discriminator(selected, (height, width)), features, reconstructions)
+
+
+def paper_loss(output: PaperOutput, targets: Sequence[Tensor], masks: Tensor) -> Tensor:
+    """Cross-entropy per pixel plus, per stage, the mean squared error to the features of the normal image.
+
+    targets: `features` of the normal images. masks: B H W, anomalous where non-zero. Equation 6 of the paper.
+    """
+    segmentation = nn.functional.cross_entropy(output.logits.float(), masks.ne(0).long())
+    pairs = zip(output.reconstructions, targets, strict=True)
+    return segmentation + sum(nn.functional.mse_loss(y.float(), t.float()) for y, t in pairs)
+
+
+def paper_map_and_score(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the map of probabilities B H W, and the score B: its highest mean over 16 x 16 pixels."""
+    anomaly_map = logits.float().softmax(dim=1)[:, 1]
+    window = min(_SCORE_WINDOW, *anomaly_map.shape[-2:])
+    pooled = nn.functional.avg_pool2d(anomaly_map[:, None], window, stride=1)
+    return anomaly_map, pooled.amax(dim=(1, 2, 3))
+
+
+def paper_realnet(
+    *,
+    backbone: str = PAPER_BACKBONE,
+    stages: Sequence[int] = (1, 2, 3, 4),
+    budgets: Sequence[int] = PAPER_BUDGETS,
+    residuals: int = PAPER_RESIDUALS,
+    selection: FeatureSelection | None = None,
+    weights: str | None = None,
+) -> PaperRealNet:
+    """Build the published network, by default at its published size (591 M parameters).
+
+    Without a `selection` the first `budgets[k]` channels of each stage stand in: right for costs and timing,
+    wrong for accuracy. Under `torch.device("meta")` nothing is allocated.
+    """
+    network = build_backbone(backbone, stages=stages, weights=weights)
+    chosen = selection or first_channels(network.feature_info, budgets)
+    return PaperRealNet(network, chosen, residuals=residuals)

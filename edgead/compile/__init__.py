@@ -1,0 +1,1 @@
+"""From a trained model to one file for a device: ONNX, INT8, the accuracy gate, reference answers."""

@@ -65,6 +65,7 @@ def altered_pixels(original: Image, altered: Image, drawn: Mask) -> tuple[Image,
     before, after, region = original[rows, columns], altered[rows, columns], drawn[rows, columns]
     visible = _visible(before, after) & region
     kept = _without_specks(visible)
+    kept = _closed(kept) & region
     undo = ~region | (visible & ~kept)
     result[rows, columns] = np.where(undo[..., None], before, after)
     mask[rows, columns] = kept
@@ -79,6 +80,12 @@ def _visible(before: Image, after: Image) -> Mask:
     hidden = _LEAST_CHANGE + _MASKING * np.sqrt(np.maximum(variance, 0))
     limit = np.minimum(hidden, _CERTAIN_CHANGE)
     return np.asarray((cv2.blur(change, window) >= limit) | (change >= _CERTAIN_CHANGE))
+
+
+def _closed(mask: Mask) -> Mask:
+    """Gaps of a few pixels filled: new texture meets the old by chance there, and is still new texture."""
+    kernel = np.ones((_WINDOW, _WINDOW), np.uint8)
+    return np.asarray(cv2.morphologyEx(mask.view(np.uint8), cv2.MORPH_CLOSE, kernel)).view(np.bool_)
 
 
 def _without_specks(mask: Mask) -> Mask:

@@ -28,7 +28,11 @@ _FROM_OTHER_IMAGE = 0.3
 
 
 class CutPasteSource(AnomalySource):
-    """Patches and scars in equal shares, with slight changes of light; the strength is their opacity."""
+    """Patches and scars in equal shares, with slight changes of light; the strength is their opacity.
+
+    Half of the patches cover the surface wholly and grow with the strength instead: on products of few
+    tones nothing real is half transparent.
+    """
 
     name: ClassVar[str] = "cutpaste"
     strength_range: ClassVar[tuple[float, float]] = (0.25, 1.0)
@@ -36,7 +40,13 @@ class CutPasteSource(AnomalySource):
     def alter(self, image: Image, rng: Generator, *, strength: float, foreground: Mask) -> tuple[Image, Mask]:
         """See `AnomalySource.alter`."""
         donor = self.material.other_image(rng) if rng.random() < _FROM_OTHER_IMAGE else image
-        size_hw, degrees = _patch(image, rng) if rng.random() < 0.5 else _scar(image, rng)
+        kind, opacity = float(rng.random()), strength
+        if kind < 0.5:
+            size_hw, degrees = _scar(image, rng)
+        else:
+            size_hw, degrees = _patch(image, rng)
+        if kind > 0.75:  # the area grows with the square of the strength
+            size_hw, opacity = (max(2.0, size_hw[0] * strength), max(2.0, size_hw[1] * strength)), 1.0
         shape_hw = (image.shape[0], image.shape[1])
         mask = rectangle_mask(
             shape_hw, centre_yx=anchor_in(foreground, rng), size_hw=size_hw, degrees=degrees
@@ -48,9 +58,7 @@ class CutPasteSource(AnomalySource):
             donor, (inside.shape[0], inside.shape[1]), centre_yx=anchor_in(foreground, rng), degrees=degrees
         )
         altered = image.copy()
-        altered[rows, columns] = blend(
-            image[rows, columns], _jittered(content, rng), inside, opacity=strength
-        )
+        altered[rows, columns] = blend(image[rows, columns], _jittered(content, rng), inside, opacity=opacity)
         return altered, mask
 
 

@@ -65,8 +65,10 @@ def find_foreground(images: Sequence[Image]) -> ForegroundFinder:
 
 def foreground_mask(images: Image | Sequence[Image]) -> Mask:
     """The part as bool H W, from one image (uint8 H W 3), or from several of one part: where most have it."""
-    if isinstance(images, np.ndarray) and images.ndim == 3:
-        return find_foreground([images]).mask(images)
+    if isinstance(images, np.ndarray):
+        if images.ndim == 3:
+            return find_foreground([images]).mask(images)
+        images = list(images)
     finder = find_foreground(images)
     share = np.mean([finder.mask(image) for image in images], axis=0)
     most = np.asarray(share >= 0.5)
@@ -104,9 +106,9 @@ def _background(image: Image, rule: str) -> Mask:
     unlike = _unlike_part(image, rule)
     side = min(image.shape[:2])
     kernel = np.ones((max(1, side // 40),) * 2, np.uint8)
-    unlike = cv2.morphologyEx(unlike, cv2.MORPH_OPEN, kernel)  # closes thin gaps of the part
-    unlike = cv2.morphologyEx(unlike, cv2.MORPH_CLOSE, kernel)  # drops thin threads outside it
-    _, labels = cv2.connectedComponents(unlike, connectivity=4)
+    without_gaps = cv2.morphologyEx(unlike, cv2.MORPH_OPEN, kernel)  # thin gaps belong to the part
+    without_threads = cv2.morphologyEx(without_gaps, cv2.MORPH_CLOSE, kernel)  # thin threads do not
+    _, labels = cv2.connectedComponents(without_threads, connectivity=4)
     reached = np.zeros(int(labels.max()) + 1, np.bool_)
     reached[_frame(labels)] = True
     reached[0] = False

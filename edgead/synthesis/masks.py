@@ -121,7 +121,7 @@ def _perlin(foreground: Mask, rng: Generator) -> Mask:
 def _blob(foreground: Mask, rng: Generator) -> Mask:
     """One smooth closed shape, from a pixel to about half the image across."""
     side = min(foreground.shape)
-    radius = _log_uniform(rng, 0.006 * side, 0.25 * side)
+    radius = _log_uniform(rng, 0.006 * side, 0.3 * side)
     return _closed_shape(foreground, anchor_in(foreground, rng), rng, radius=radius, roughness=0.25)
 
 

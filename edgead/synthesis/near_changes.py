@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 
 import cv2
 import numpy as np
@@ -11,7 +12,7 @@ import numpy.typing as npt
 
 from edgead.synthesis.patches import cut_patch
 
-__all__ = ["CHANGES", "Change", "Scene"]
+__all__ = ["CHANGES", "Change", "Effect", "Scene"]
 
 Image = npt.NDArray[np.uint8]
 Planes = npt.NDArray[np.float32]  # H W of a grey product, H W 3 otherwise; 0..255
@@ -25,7 +26,16 @@ _AREAS: Mapping[str, float] = {
     "edge-break": 0.15,
 }
 _ANY: Mapping[str, float] = {"perlin": 0.2, "blob": 0.3, "stroke": 0.15, "crack": 0.15, "edge-break": 0.2}
+_ANY_SINGLE: Mapping[str, float] = {"blob": 0.5, "stroke": 0.15, "crack": 0.1, "edge-break": 0.25}
 _SMALL: Mapping[str, float] = {"blob": 0.6, "stroke": 0.15, "edge-break": 0.25}
+
+
+class Effect(Enum):
+    """What grows from nothing as the strength grows."""
+
+    OPACITY = "opacity"  # the content shows through more and more
+    DISTANCE = "distance"  # edges move further; `draw` reads the strength
+    SIZE = "size"  # the mask widens from its core; the content covers it wholly
 
 
 @dataclass(frozen=True)
@@ -60,7 +70,7 @@ class Change:
     share: float = 1.0
     families: Mapping[str, float] = field(default_factory=lambda: _AREAS)
     is_thin: bool = False  # lies along an anti-aliased line instead of a mask
-    is_movement: bool = False  # `draw` itself applies the strength, as a distance
+    effect: Effect = Effect.OPACITY
 
 
 def _local_mean(planes: Planes, radius: int) -> Planes:
@@ -137,9 +147,9 @@ def _with_detail_of(patch: Planes, piece: Planes, *, radius: int = 8) -> Planes:
 
 
 def _shift(scene: Scene) -> Planes:
-    """The surface pushed aside by up to 4 % of the image, most in the middle of the mask."""
+    """The surface pushed aside by up to 6 % of the image, most in the middle of the mask."""
     height, width = scene.shape_hw
-    reach = scene.strength * float(scene.rng.uniform(0.015, 0.04)) * min(scene.image.shape[:2]) + 0.3
+    reach = scene.strength * float(scene.rng.uniform(0.02, 0.06)) * min(scene.image.shape[:2]) + 0.3
     angle = float(scene.rng.uniform(0, 2 * np.pi))
     columns, rows = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
     map_x = columns + np.float32(reach * np.cos(angle)) * scene.weights
@@ -150,7 +160,8 @@ def _shift(scene: Scene) -> Planes:
 
 def _thicken(scene: Scene) -> Planes:
     """Bright structures grow over dark ones, or the other way round: edges move, gaps close, lines part."""
-    size = int(scene.rng.integers(3, max(4, round(0.05 * min(scene.image.shape[:2])))))
+    reach = scene.strength * float(scene.rng.uniform(0.01, 0.03)) * min(scene.image.shape[:2])
+    size = 2 * max(1, round(reach)) + 1
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
     grow = cv2.dilate if scene.rng.random() < 0.5 else cv2.erode
     return np.asarray(grow(scene.patch, kernel), np.float32)
@@ -160,10 +171,10 @@ def _erase(scene: Scene) -> Planes:
     """What lies around the mask continued into it: a structure that is missing."""
     outside = (scene.weights <= 0).astype(np.float32)
     radius = max(2, min(scene.shape_hw) // 4)
-    amount = cv2.blur(outside, (2 * radius + 1,) * 2) + np.float32(1e-4)
+    amount = np.asarray(cv2.blur(outside, (2 * radius + 1,) * 2), np.float32) + np.float32(1e-4)
     shaped = outside[..., None] if scene.patch.ndim == 3 else outside
-    filled = cv2.blur(scene.patch * shaped, (2 * radius + 1,) * 2)
-    filled /= amount[..., None] if scene.patch.ndim == 3 else amount
+    filled = np.asarray(cv2.blur(scene.patch * shaped, (2 * radius + 1,) * 2), np.float32)
+    filled = filled / (amount[..., None] if scene.patch.ndim == 3 else amount)
     known = amount > 2e-4
     fill = np.where(known[..., None] if scene.patch.ndim == 3 else known, filled, scene.patch.mean((0, 1)))
     detail = np.float32(0.3) * (scene.patch - _local_mean(scene.patch, 1))  # a surface stays a surface
@@ -193,9 +204,11 @@ CHANGES: dict[str, Change] = {
     "grain": Change(_grain),
     "direction": Change(_direction),
     "other-texture": Change(_other_texture),
-    "shift": Change(_shift, families=_ANY, is_movement=True),
-    "thicken": Change(_thicken, share=0.8, families=_ANY),
+    "shift": Change(_shift, families=_ANY, effect=Effect.DISTANCE),
+    "thicken": Change(_thicken, families=_ANY, effect=Effect.DISTANCE),
     "erase": Change(_erase, share=0.8, families=_SMALL),
     "stain": Change(_stain, families=_ANY),
+    "deposit": Change(_stain, share=1.5, families=_ANY_SINGLE, effect=Effect.SIZE),
+    "gap": Change(_erase, share=0.8, families=_SMALL, effect=Effect.SIZE),
     "line": Change(_line, share=2.0, is_thin=True),
 }

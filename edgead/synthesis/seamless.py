@@ -33,7 +33,7 @@ class SeamlessSource(AnomalySource):
     """
 
     name: ClassVar[str] = "seamless"
-    strength_range: ClassVar[tuple[float, float]] = (0.4, 1.0)
+    strength_range: ClassVar[tuple[float, float]] = (0.5, 1.0)
 
     def alter(self, image: Image, rng: Generator, *, strength: float, foreground: Mask) -> tuple[Image, Mask]:
         """See `AnomalySource.alter`."""

@@ -70,7 +70,8 @@ def _sharpness(texture: Image, rng: Generator) -> Image:
 
 
 def _hue_saturation(texture: Image, rng: Generator) -> Image:
-    hue, saturation, value = cv2.split(cv2.cvtColor(texture, cv2.COLOR_RGB2HSV))
+    planes = np.asarray(cv2.cvtColor(texture, cv2.COLOR_RGB2HSV), np.uint8)
+    hue, saturation, value = planes[..., 0], planes[..., 1], planes[..., 2]
     hue = _through(hue, (_LEVELS + np.float32(rng.uniform(-35, 35))) % 180)  # cv2 halves degrees to 0..179
     saturation = _through(saturation, _LEVELS + np.float32(rng.uniform(-50, 50)))
     return np.asarray(cv2.cvtColor(cv2.merge([hue, saturation, value]), cv2.COLOR_HSV2RGB), np.uint8)

@@ -58,8 +58,8 @@ def command(
       edgead bench part.edgead photos/ --seconds 30 --json latency.json
 
     Without IMAGES (files, folders, patterns) the bundle's reference images are used, which need no resize.
-    Files are read before the clock starts. The full-size map and the regions, which inspect() leaves until they
-    are asked for, are a stage of their own. Each call is followed by one of the engine alone on the same
+    Files are read before the clock starts. The full-size map and the regions, which inspect() leaves until
+    they are asked for, are a stage of their own. Each call is followed by one of the engine alone on the same
     image: the difference is what edgead adds.
     """
     from edgead.bundle import read_bundle
@@ -144,18 +144,15 @@ def describe_run(run: LatencyRun, bundle: Bundle, inspector: Inspector, images: 
 
 def _print(report: dict[str, Any]) -> None:
     columns = ("p50", "p90", "p99", "p99.9", "max")
-    engine = report["engine"]
-    click.echo(
-        f"{report['bundle']['path']}: {report['bundle']['precision']} on {engine['engine']} {engine['version']}"
-    )
+    bundle, engine = report["bundle"], report["engine"]
+    click.echo(f"{bundle['path']}: {bundle['precision']} on {engine['engine']} {engine['version']}")
     click.echo(f"{report['machine']['cpu']}, {report['machine']['usable_cores']} cores; {report['scenario']}")
     click.echo(f"{'milliseconds':<20}" + "".join(f"{column:>10}" for column in columns))
     for stage, title in _TITLES.items():
         figures = report["stages_ns"][stage]
         click.echo(f"{title:<20}" + "".join(f"{figures[column] / 1e6:>10.3f}" for column in columns))
     count = report["stages_ns"]["total"]["count"]
-    click.echo(
-        f"{count} images in {report['seconds']:.1f} s, {report['images_per_second']:.1f} inspections per second"
-    )
+    rate = f"{report['images_per_second']:.1f} inspections per second"
+    click.echo(f"{count} images in {report['seconds']:.1f} s, {rate}")
     click.echo(f"inspect() costs {report['overhead']:.1%} more than the engine alone (p50)")
     click.echo("valid" if report["valid"] else "NOT VALID: " + "; ".join(report["doubts"]))

@@ -44,7 +44,7 @@ def command(json_path: str | None) -> None:
 
 
 def examine() -> dict[str, Any]:
-    """machine, engines (name -> works, version, devices, problem), optional packages, and advice as commands."""
+    """machine, engines (name -> works, devices, problem), optional packages, and advice as commands."""
     from edgead.runtime.engines import ENGINES
     from edgead.runtime.machine import describe_machine, package_versions
 

@@ -75,7 +75,8 @@ def command(
 def find_images(arguments: tuple[str, ...]) -> list[Path]:
     """The image files that files, folders (searched through) and patterns stand for, each once.
 
-    A file that does not exist stays in the list, for the record; DataError for a folder or a pattern without images.
+    A file that does not exist stays in the list, for the record; a folder or a pattern without images is a
+    DataError.
     """
     found = [path for argument in arguments for path in _expand(argument)]
     return list(dict.fromkeys(found))
@@ -161,7 +162,7 @@ def _line_writer(destination: str | None) -> Iterator[Callable[[Record], None]]:
             part.replace(path)
         except OSError as error:
             raise EdgeadError(
-                f"{destination}: cannot be written ({error.strerror}). What was done is in {part}, if anything."
+                f"{destination}: cannot be written ({error.strerror}). What was done is in {part}."
             ) from error
 
 

@@ -76,10 +76,8 @@ class OnnxRuntimeEngine(Engine):
         }
 
     def devices(self) -> dict[str, str]:
-        """The execution providers of this build."""
-        return {
-            name: f"onnxruntime {onnxruntime.__version__}" for name in onnxruntime.get_available_providers()
-        }
+        """The CPU: this class uses no other provider."""
+        return {"CPUExecutionProvider": f"onnxruntime {onnxruntime.__version__}"}
 
 
 def _ports(session: onnxruntime.InferenceSession) -> dict[str, tuple[str, list[int]]]:

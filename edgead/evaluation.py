@@ -11,15 +11,20 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 
 from edgead.datasets import Sample
 from edgead.errors import DataError
-from edgead.images import read_image, read_mask
+from edgead.images import read_image, read_mask, resize_image
 from edgead.metrics import ImageMetrics, PixelAccumulator, PixelMetrics, image_metrics, pixel_metrics
+
+if TYPE_CHECKING:
+    import torch
+
+    from edgead.runtime.inspector import Inspector
 
 GOOD = "good"
 
@@ -102,6 +107,38 @@ class Evaluation:
         if records:
             data["records"] = [_record_json(record) for record in self.records]
         return data
+
+
+def predictor_from_module(
+    module: torch.nn.Module, *, height: int, width: int, rule: str = "stretch-area"
+) -> Callable[[np.ndarray], Prediction]:
+    """Return a predictor of a torch model (uint8 B H W 3 -> map B h w, score B) fed at `height` x `width`.
+
+    The model is put in eval mode and runs where its weights are, one image at a time.
+    """
+    import torch
+
+    module.eval()
+    weights = next(iter([*module.parameters(), *module.buffers()]), None)
+    device = torch.device("cpu") if weights is None else weights.device
+
+    def predict(image: np.ndarray) -> Prediction:
+        batch = torch.from_numpy(np.ascontiguousarray(resize_image(image, height, width, rule=rule)))[None]
+        with torch.inference_mode():
+            anomaly_map, score = module(batch.to(device))
+        return Prediction(float(score[0]), anomaly_map[0].float().cpu().numpy())
+
+    return predict
+
+
+def predictor_from_inspector(inspector: Inspector) -> Callable[[np.ndarray], Prediction]:
+    """Return a predictor of an opened bundle, with the inspector's own timing."""
+
+    def predict(image: np.ndarray) -> Prediction:
+        result = inspector.inspect(image)
+        return Prediction(result.score, result.model_map, sum(result.timings_ns.values()) / 1e9)
+
+    return predict
 
 
 def evaluate(

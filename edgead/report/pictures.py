@@ -52,7 +52,7 @@ class Case:
     score: float
     verdict: str  # "caught", "missed", "false alarm", "passed" or ""
     panels: tuple[Panel, ...]
-    is_wide: bool  # panels below one another, where side by side they would be strips
+    is_wide: bool  # takes a row of its own, for the panels would be strips in half of one
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ def _case(record: Record, threshold: float | None, scale: HeatScale | None) -> C
         score=record.score,
         verdict=verdict_of(record, threshold),
         panels=_panels(record, name, scale),
-        is_wide=width > 2 * height,
+        is_wide=width > 1.6 * height,
     )
 
 
@@ -210,6 +210,8 @@ def _truth(record: Record, name: str, image: np.ndarray) -> Panel:
         mask = read_mask(record.mask_path, record.image_size)
     except DataError:
         return Panel("true defect", "the mask cannot be read any more")
+    if not mask.any():
+        return Panel("true defect", "the mask is empty")
     share = cv2.resize(mask.astype(np.float32), image.shape[1::-1], interpolation=cv2.INTER_LINEAR)
     return Panel(
         "true defect",
@@ -228,8 +230,8 @@ def _outlined(image: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int])
     """Draw the outline in `colour` on a dark halo, so that it shows on any ground."""
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     drawn = np.ascontiguousarray(image).copy()
-    cv2.drawContours(drawn, contours, -1, (0, 0, 0), 3, cv2.LINE_AA)
-    cv2.drawContours(drawn, contours, -1, colour, 1, cv2.LINE_AA)
+    cv2.drawContours(drawn, contours, -1, (0, 0, 0), 4, cv2.LINE_AA)
+    cv2.drawContours(drawn, contours, -1, colour, 2, cv2.LINE_AA)
     return drawn
 
 

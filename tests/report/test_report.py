@@ -81,7 +81,7 @@ def test_every_section_is_there_with_data(tmp_path, full):
     assert [s for s in SECTIONS if f'<section id="{s}">' not in text] == []
     assert "Missed defects" in text
     assert "Clear catches</h3>" in text
-    assert 'class="panels stacked"' in text
+    assert 'class="case wide"' in text
 
 
 def test_what_is_missing_is_said(tmp_path):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -32,7 +33,7 @@ from edgead.datasets.demo.scene import SIZE, Array, Pose, Rng, cloud, mix, smoot
 _FINE = 2  # pixels of the artwork per unit
 _SIDE = UNITS * _FINE
 _BITS = 4
-_Layer = npt.NDArray[np.uint8]
+_Layer = npt.NDArray[Any]  # uint8
 
 _LAMINATE = np.array([0.035, 0.205, 0.115], np.float32)
 _COPPER = np.array([0.105, 0.385, 0.205], np.float32)
@@ -89,7 +90,7 @@ class Board:
         scene = _bare(part)
         placed = _set_parts(part)
         opacity = np.ascontiguousarray(placed[..., 3])
-        lift = np.float32([[1, 0, -part.light[0] * 2.6], [0, 1, -part.light[1] * 2.6]])
+        lift = np.array([[1, 0, -part.light[0] * 2.6], [0, 1, -part.light[1] * 2.6]], np.float32)
         shadow = cv2.GaussianBlur(cv2.warpAffine(opacity, lift, (SIZE, SIZE)), (0, 0), 1.7)
         scene = scene * (1 - np.float32(0.62) * shadow)[..., None]
         lit = placed[..., :3] * (1 + 1.5 * part.gloss)[..., None]
@@ -101,8 +102,8 @@ def _placed(part: Placement, rng: Rng) -> Placement:
     return replace(part, x=part.x + float(dx), y=part.y + float(dy), angle=part.angle + float(turn))
 
 
-def _warped(part: Assembly, layers: npt.NDArray[np.generic]) -> Array:
-    return cv2.warpAffine(layers, part.pose.matrix(_SIDE), (SIZE, SIZE), flags=cv2.INTER_LINEAR)  # type: ignore[call-overload, no-any-return]
+def _warped(part: Assembly, layers: Array) -> Array:
+    return cv2.warpAffine(layers, part.pose.matrix(_SIDE), (SIZE, SIZE), flags=cv2.INTER_LINEAR)
 
 
 def _bare(part: Assembly) -> Array:
@@ -195,7 +196,7 @@ def _artwork() -> _Artwork:
     _line(silk, ((188, 303), (328, 303), (328, 325), (188, 325), (188, 303)), 0.9)
     occupied = np.zeros((_SIDE, _SIDE, 4), np.float32)
     for part in PARTS:
-        _set_part(occupied, np.float32([[1, 0, 0], [0, 1, 0]]), part, 1.0)
+        _set_part(occupied, np.array([[1, 0, 0], [0, 1, 0]], np.float32), part, 1.0)
     conductors = np.maximum(np.maximum(traces, solder), gold)
     moat = cv2.dilate(conductors, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (9, 9)))
     copper = np.maximum(255 - moat, conductors)

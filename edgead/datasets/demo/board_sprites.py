@@ -21,7 +21,7 @@ _TIN_LIGHT: _Colour = (236, 238, 240)
 _TIN_DARK: _Colour = (104, 106, 110)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def sprite(name: str) -> Array:
     """RGB premultiplied by opacity, and the opacity: square, float32 H W 4 in 0..1, two pixels per unit."""
     width = _SIZES[name]
@@ -118,7 +118,7 @@ def _soic(canvas: _Canvas) -> None:
 
 
 def _can(canvas: _Canvas) -> None:
-    """An electrolytic capacitor: black base with cut corners, aluminium can, dark sector for the minus pole."""
+    """An electrolytic capacitor: black base, aluminium can, dark sector for the minus pole."""
     _body(canvas, 46, 46, (30, 30, 32), bevel=1.0)
     for radius, level in ((22, 95), (21.2, 205), (19.2, 140), (18.6, 188)):
         _disc(canvas, 0, 0, radius, (level, level, level + 3))
@@ -196,6 +196,6 @@ _SIZES = {
     "capacitor": 24, "resistor": 24,
 }  # fmt: skip
 _DRAWERS = {
-    "qfp": _qfp, "soic": _soic, "can": _can, "crystal": _crystal, "inductor": _inductor, "tantalum": _tantalum,
-    "sot": _sot, "led": _led, "capacitor": _capacitor, "resistor": _resistor,
+    "qfp": _qfp, "soic": _soic, "can": _can, "crystal": _crystal, "inductor": _inductor,
+    "tantalum": _tantalum, "sot": _sot, "led": _led, "capacitor": _capacitor, "resistor": _resistor,
 }  # fmt: skip

@@ -83,7 +83,7 @@ class Fabric:
         return _DEFECTS[kind](part, strength, rng)
 
     def render(self, part: Cloth) -> Array:
-        woven = cv2.resize(_weave(part), (SIZE, SIZE), interpolation=cv2.INTER_AREA)
+        woven = _weave(part)
         woven = woven * (1 + part.folds)[..., None] * part.tint
         if part.open.any():
             rim = cv2.GaussianBlur(part.open, (0, 0), 3.0)
@@ -113,7 +113,7 @@ def _finer(field: Array) -> Array:
 
 
 def _weave(part: Cloth) -> Array:
-    """The threads on top, _FINE x _FINE x 3."""
+    """The threads, SIZE x SIZE x 3. Averaging down before colouring gives the same and takes a third."""
     u, v = _finer(part.across_warp), _finer(part.across_weft)
     i, j = np.floor(u), np.floor(v)
     column, row = i.astype(np.int32), j.astype(np.int32)
@@ -131,7 +131,9 @@ def _weave(part: Cloth) -> Array:
     level = _thread(across, (along + (step & 1)) * np.float32(0.5), number, place, part)
     # Without its warp, a cell shows weft that sags, in the shade of its neighbours.
     level *= (1 + part.fuzz) * (1 - np.float32(0.55) * gone)
-    return level[..., None] * np.where(on_top[..., None], _WARP, _WEFT)
+    warp = cv2.resize(level * on_top, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
+    both = cv2.resize(level, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
+    return both[..., None] * _WEFT + warp[..., None] * (_WARP - _WEFT)
 
 
 def _thread(across: Array, along: Array, number: _Index, place: _Index, part: Cloth) -> Array:
@@ -143,8 +145,8 @@ def _thread(across: Array, along: Array, number: _Index, place: _Index, part: Cl
     dive *= dive
     twist = np.sin(across * np.float32(5.0) + place * np.float32(2.1) + along * np.float32(6.0))
     level = np.float32(0.44) + np.float32(0.64) * np.maximum(1 - offset * offset, 0) - np.float32(0.34) * dive
-    level = level - np.float32(0.10) * offset + np.float32(0.06) * twist
-    return np.maximum(level, np.float32(0.12)) * part.yarn[index, place & 63]
+    level += np.float32(0.06) * twist - np.float32(0.10) * offset
+    return np.maximum(level, np.float32(0.12)) * part.yarn.ravel()[index * 64 + (place & 63)]
 
 
 def _middle(rng: Rng, margin: float = 45.0) -> tuple[float, float]:
@@ -183,9 +185,9 @@ def _yarn_colour(rng: Rng) -> tuple[float, float, float]:
 def _laid_on(part: Cloth, points: Array, width: float, colour: tuple[float, float, float]) -> Cloth:
     """A loose thread on top, round in section, with its shadow on the cloth."""
     opacity = stroke(points, width)
-    lifted = cv2.warpAffine(opacity, np.float32([[1, 0, 1.2], [0, 1, 1.5]]), (SIZE, SIZE))
+    lifted = cv2.warpAffine(opacity, np.array([[1, 0, 1.2], [0, 1, 1.5]], np.float32), (SIZE, SIZE))
     shadow = cv2.GaussianBlur(lifted, (0, 0), 1.1)
-    core = stroke(points - np.float32([0.25 * width, 0.25 * width]), width * 0.4)
+    core = stroke(points - np.array([0.25 * width, 0.25 * width], np.float32), width * 0.4)
     light = (
         min(1.0, colour[0] * 1.35 + 0.04),
         min(1.0, colour[1] * 1.35 + 0.04),

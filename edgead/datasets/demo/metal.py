@@ -104,7 +104,7 @@ def brushing(rng: Rng, angle: float) -> Array:
     rows = rng.standard_normal((side, 1), dtype=np.float32)
     total += cv2.GaussianBlur(rows, (1, 0), sigmaX=1, sigmaY=2.0) * np.float32(0.9)
     turn = cv2.getRotationMatrix2D((side / 2, side / 2), float(np.degrees(-angle)), 1.0)
-    turn[:, 2] -= (side - SIZE) / 2
+    turn = turn - np.array([[0, 0, 0.5], [0, 0, 0.5]]) * (side - SIZE)
     return cv2.warpAffine(total, turn, (SIZE, SIZE), flags=cv2.INTER_LINEAR) * np.float32(0.028)
 
 
@@ -188,7 +188,7 @@ def _marking() -> Array:
 def _ground(part: Plate, outline: Array, holes: Array) -> Array:
     """The belt with the plate's shadow; in the holes the shadow of their own wall and its lit side."""
     under = np.clip(0.5 - np.maximum(outline, -holes), 0, 1)
-    shift = np.float32([[1, 0, -part.light[0] * 6], [0, 1, -part.light[1] * 6]])
+    shift = np.array([[1, 0, -part.light[0] * 6], [0, 1, -part.light[1] * 6]], np.float32)
     shadow = cv2.GaussianBlur(cv2.warpAffine(under, shift, (SIZE, SIZE)), (0, 0), 4.0)
     wall = ramp(-3.2, 0.2, holes) * ramp(1.0, -1.0, outline)
     slope_x, slope_y = (

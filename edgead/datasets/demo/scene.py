@@ -17,7 +17,7 @@ _SURELY_SEEN = 9.0  # levels of 255: what a look at the pair of pictures side by
 _JUST_SEEN = 4.0  # the rim of such a place still counts down to here; below, camera noise hides it
 _FEWEST_PIXELS = 12  # a defect with less to see is drawn again, stronger
 
-Array = npt.NDArray[np.float32]
+Array = npt.NDArray[Any]  # float32; OpenCV's stubs promise no dtype for what its functions return
 Picture = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
 Rng = np.random.Generator
@@ -28,8 +28,13 @@ Y, X = (axis.astype(np.float32) - (SIZE - 1) / 2 for axis in np.mgrid[:SIZE, :SI
 class Product(Protocol):
     """A product that can be drawn good, or with a defect of strength 0..1 (faint to clear)."""
 
-    name: str
-    kinds: tuple[str, ...]
+    @property
+    def name(self) -> str:
+        """Also the name of its folder."""
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of defect it can have."""
 
     def draw(self, rng: Rng) -> Any:
         """Everything that varies from one good part to the next; rendering it draws no random number."""
@@ -153,7 +158,7 @@ def changed(clean: Array, exposed: Array) -> Mask:
     weak = cv2.morphologyEx(weak, cv2.MORPH_CLOSE, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5)))
     count, labels = cv2.connectedComponents(weak, connectivity=8)
     peaks = np.zeros(count, np.float32)
-    np.maximum.at(peaks, labels.ravel(), difference.ravel())
+    np.maximum.at(peaks, np.asarray(labels, np.int32).ravel(), difference.ravel())
     sizes = np.bincount(labels.ravel(), minlength=count)
     keep = (peaks > _SURELY_SEEN) & (sizes >= 4)
     if keep[1:].sum() == 0 and count > 1:  # a faint defect has no sure pixel; keep its largest place

@@ -17,10 +17,11 @@ Mask = npt.NDArray[np.bool_]
 Weights = npt.NDArray[np.float32]
 
 _WINDOW = 5  # pixels over which the eye, and a network of stride 4, averages a change
-_LEAST_CHANGE = 2.5  # grey levels that a mean over the window must reach in a flat area
-_MASKING = 0.25  # ... and this share of the local deviation more in a textured one
-_CERTAIN_CHANGE = 8.0  # a change of a single pixel that counts anywhere
-_SPECK_PIXELS = 3  # smaller islands are undone instead of labelled
+_LEAST_CHANGE = 3.0  # grey levels that a mean over the window must reach in a flat area
+_MASKING = 0.35  # ... and this share of the local deviation more in a textured one
+_CERTAIN_CHANGE = 10.0  # a change of a single pixel that counts anywhere
+_TINY_IMAGE = 1024  # pixels; in such an image each of them matters
+_SPECK_PIXELS = 4  # smaller islands are undone instead of labelled
 
 
 def bounding_box(mask: Mask) -> tuple[slice, slice]:
@@ -54,7 +55,7 @@ def altered_pixels(original: Image, altered: Image, drawn: Mask) -> tuple[Image,
     """The altered image and the pixels of `drawn` that visibly changed; what nobody could see is no label.
 
     A change counts where its mean over 5 x 5 pixels exceeds what the texture around it would hide, or where
-    the pixel itself changed by 8 levels. Changed specks of one or two pixels, and everything outside
+    the pixel itself changed by 10 levels. Changed specks of one to three pixels, and everything outside
     `drawn`, are set back to the original, so that no label is missing either.
     """
     rows, columns = bounding_box(drawn)
@@ -64,7 +65,7 @@ def altered_pixels(original: Image, altered: Image, drawn: Mask) -> tuple[Image,
         return result, mask
     before, after, region = original[rows, columns], altered[rows, columns], drawn[rows, columns]
     visible = _visible(before, after) & region
-    kept = _without_specks(visible)
+    kept = _without_specks(visible) if drawn.size >= _TINY_IMAGE else visible
     kept = _closed(kept) & region
     undo = ~region | (visible & ~kept)
     result[rows, columns] = np.where(undo[..., None], before, after)
@@ -89,8 +90,6 @@ def _closed(mask: Mask) -> Mask:
 
 
 def _without_specks(mask: Mask) -> Mask:
-    if mask.size < 64:  # in a tiny patch every pixel matters
-        return mask
     _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
     keep = stats[:, cv2.CC_STAT_AREA] >= _SPECK_PIXELS
     keep[0] = False

@@ -33,7 +33,7 @@ class NearSource(AnomalySource):
     """One change of `CHANGES` in one region; what the strength scales is the change's `Effect`."""
 
     name: ClassVar[str] = "near"
-    strength_range: ClassVar[tuple[float, float]] = (0.1, 1.0)
+    strength_range: ClassVar[tuple[float, float]] = (0.12, 1.0)
 
     def alter(self, image: Image, rng: Generator, *, strength: float, foreground: Mask) -> tuple[Image, Mask]:
         """See `AnomalySource.alter`."""

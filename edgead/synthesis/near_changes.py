@@ -164,7 +164,8 @@ def _thicken(scene: Scene) -> Planes:
     size = 2 * max(1, round(reach)) + 1
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
     grow = cv2.dilate if scene.rng.random() < 0.5 else cv2.erode
-    return np.asarray(grow(scene.patch, kernel), np.float32)
+    grown = np.asarray(grow(scene.patch, kernel), np.float32)
+    return scene.patch + np.float32(min(1.0, reach)) * (grown - scene.patch)  # edges move by parts of a pixel
 
 
 def _erase(scene: Scene) -> Planes:

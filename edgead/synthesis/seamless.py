@@ -26,7 +26,7 @@ _MARGIN = 2  # pixels around the mask that the solver needs
 
 
 class SeamlessSource(AnomalySource):
-    """A resized and shifted piece of another good image, cloned in; the strength is its opacity.
+    """A resized, shifted, sometimes turned piece of another good image; the strength is its opacity.
 
     The published settings mix the gradients of both images on textures and take the piece's own on objects;
     a part that fills the frame may be either, so both are drawn there.
@@ -51,6 +51,7 @@ class SeamlessSource(AnomalySource):
             padded_hw,
             centre_yx=(float(origin[0]), float(origin[1])),
             scale=scale,
+            degrees=_turn(rng),
         )
         mixed = self.material.fills_frame and rng.random() < 0.5
         patch = np.ascontiguousarray(image[rows, columns])
@@ -82,6 +83,11 @@ def clone_seamlessly(patch: Image, piece: Image, mask: Mask, *, mixed: bool) -> 
     if cloned is None or cloned.shape != target.shape:
         return plain
     return np.ascontiguousarray(cloned[_MARGIN:-_MARGIN, _MARGIN:-_MARGIN], np.uint8)
+
+
+def _turn(rng: Generator) -> float:
+    """Degrees; half of the pieces are turned, as a piece of an even surface hardly shows otherwise."""
+    return 0.0 if rng.random() < 0.5 else float(rng.uniform(-90, 90))
 
 
 def _region(image: Image, centre_yx: tuple[int, int], rng: Generator, *, foreground: Mask) -> Mask:

@@ -33,7 +33,7 @@ DEFAULT_MIX: Mapping[str, float] = {"textures": 0.15, "cutpaste": 0.15, "seamles
 
 _ATTEMPTS = 4
 _STRONGER = 0.2  # what each further attempt adds to the strength
-_LEAST_PIXELS = 4  # a smaller mask is no anomaly to learn from
+_LEAST_SHARE = 1.5e-4  # of the image, 10 pixels at 256 x 256; a network of stride 4 cannot learn from less
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Synthesizer:
         low, high = self.strength_range or source.strength_range
         strength = float(rng.uniform(low, high))
         foreground = self.foreground.mask(image)
-        least = min(_LEAST_PIXELS, foreground.size)
+        least = max(1, min(4, foreground.size // 4), round(_LEAST_SHARE * foreground.size))
         for _ in range(_ATTEMPTS):
             altered, mask = source.apply(image, rng, strength=strength, foreground=foreground)
             if int(np.count_nonzero(mask)) >= least:

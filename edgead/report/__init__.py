@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgead.report.data import NOT_MEASURED, Latency, ReportData
+from edgead.report.data import NOT_MEASURED, Latency, ReportData, latency_from_samples
 from edgead.report.page import write_report
 
-__all__ = ["NOT_MEASURED", "Latency", "ReportData", "write_report"]
+__all__ = ["NOT_MEASURED", "Latency", "ReportData", "latency_from_samples", "write_report"]

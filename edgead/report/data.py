@@ -59,6 +59,20 @@ class Latency:
         return {name: Latency(values).percentiles() for name, values in self.stages_ms.items()}
 
 
+def latency_from_samples(
+    samples_ns: Mapping[str, npt.ArrayLike],
+    *,
+    whole: str = "total",
+    scenario: str = "",
+    budget_ms: float | None = None,
+) -> Latency:
+    """Return the latency of a benchmark's samples, in ns by stage; `whole` is the whole inspection."""
+    if whole not in samples_ns:
+        raise UsageError(f"Expected samples of '{whole}', found {', '.join(samples_ns) or 'none'}.")
+    in_ms = {name: np.asarray(values, dtype=np.float64) / 1e6 for name, values in samples_ns.items()}
+    return Latency(in_ms.pop(whole), stages_ms=in_ms, scenario=scenario, budget_ms=budget_ms)
+
+
 @dataclass(frozen=True, eq=False)
 class ReportData:
     """The contents of one report.

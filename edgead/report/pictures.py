@@ -80,7 +80,8 @@ def case_groups(
     """Choose the images to show: the worst first, since they are what a reader must know."""
     groups = []
     for title, meaning, none, records in _chosen(evaluation.records, threshold):
-        cases = tuple(_case(record, threshold, scale) for record in records[:per_group])
+        shown = records[: per_group if title != _CLEAR else _MOST_KINDS]
+        cases = tuple(_case(record, threshold, scale) for record in shown)
         groups.append(CaseGroup(title, meaning, none, cases))
     return tuple(groups)
 
@@ -116,6 +117,8 @@ def _map(record: Record) -> np.ndarray:
 
 
 _NO_DEFECT = "No defective part was given."
+_CLEAR = "Clearest defects"  # one of each kind, hence more of them than of the other groups
+_MOST_KINDS = 8
 _NO_CATCH = "No defective part was caught."
 _Choice = tuple[str, str, str, Sequence[Record]]  # the fields of a CaseGroup, with records for cases
 
@@ -129,7 +132,7 @@ def _chosen(records: Sequence[Record], threshold: float | None) -> list[_Choice]
     return [
         *_wrong(bad, good, threshold),
         ("Narrow catches", "Defective parts caught with the least margin.", _NO_CATCH, caught),
-        ("Clear catches", "The highest score of each kind of defect.", _NO_CATCH, _best_by_kind(caught)),
+        (_CLEAR, "The highest score of each kind of defect.", _NO_CATCH, _best_by_kind(caught)),
         _passed_good(good, threshold),
     ]
 
@@ -139,7 +142,7 @@ def _ranked(bad: Sequence[Record], good: Sequence[Record]) -> list[_Choice]:
     return [
         ("Least suspected defects", "Defective parts with the lowest scores.", _NO_DEFECT, bad),
         ("Most suspected good parts", "Good parts with the highest scores.", no_good, good),
-        ("Clearest defects", "The highest score of each kind.", _NO_DEFECT, _best_by_kind(bad)),
+        (_CLEAR, "The highest score of each kind.", _NO_DEFECT, _best_by_kind(bad)),
     ]
 
 
@@ -183,7 +186,7 @@ def _case(record: Record, threshold: float | None, scale: HeatScale | None) -> C
         score=record.score,
         verdict=verdict_of(record, threshold),
         panels=_panels(record, name, scale),
-        is_wide=width > 1.6 * height,
+        is_wide=width > 2 * height,
     )
 
 

@@ -17,7 +17,7 @@ from edgead.datasets import Sample
 from edgead.errors import DataError, UsageError
 from edgead.evaluation import Prediction, evaluate
 from edgead.images import write_image
-from edgead.report import NOT_MEASURED, Latency, ReportData, write_report
+from edgead.report import NOT_MEASURED, Latency, ReportData, latency_from_samples, write_report
 from edgead.report.page import clopper_pearson
 
 SECTIONS = ("pictures", "scores", "curves", "metrics", "compiled", "latency", "training", "versions")
@@ -80,7 +80,7 @@ def test_every_section_is_there_with_data(tmp_path, full):
     text = written(tmp_path, full)
     assert [s for s in SECTIONS if f'<section id="{s}">' not in text] == []
     assert "Missed defects" in text
-    assert "Clear catches</h3>" in text
+    assert "Clearest defects</h3>" in text
     assert 'class="case wide"' in text
 
 
@@ -152,6 +152,16 @@ def test_a_failed_write_leaves_the_old_report(tmp_path, monkeypatch):
 def test_latency_percentiles_are_latencies_that_were_seen():
     found = Latency([3.0, 1.0, 2.0], counts=[1, 98, 1]).percentiles()
     assert found == {"p50": 1.0, "p90": 1.0, "p99": 2.0, "p99.9": 3.0, "max": 3.0}
+
+
+def test_latency_from_the_samples_of_a_benchmark():
+    found = latency_from_samples(
+        {"total": [2_000_000, 4_000_000], "infer": [1_000_000, 3_000_000]}, budget_ms=3
+    )
+    assert found.percentiles()["max"] == 4
+    assert found.stage_percentiles()["infer"]["p50"] == 1
+    with pytest.raises(UsageError, match=r"'total'.*found infer"):
+        latency_from_samples({"infer": [1]})
 
 
 @pytest.mark.parametrize(("values", "counts"), [([], None), ([1.0], [1, 2]), ([1.0], [0])])

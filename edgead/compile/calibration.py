@@ -17,7 +17,7 @@ from edgead.errors import CompileError
 def image_sha256(image: NDArray[np.uint8]) -> str:
     """SHA-256 of an image's shape and pixels: the same whatever file it came from."""
     digest = hashlib.sha256(repr(image.shape).encode())
-    digest.update(np.ascontiguousarray(image))
+    digest.update(image.tobytes())
     return digest.hexdigest()
 
 
@@ -25,8 +25,8 @@ def image_sha256(image: NDArray[np.uint8]) -> str:
 class PreparedImage:
     """An image at the model's size, and where it comes from.
 
-    `image` is uint8 H W 3; `mask`, bool H W, marks the anomaly and is None for a good image. `name` is that of
-    the file; `origin_sha256` the hash of the good image at the model's size that an anomaly was put on.
+    `image` is uint8 H W 3; `mask`, bool H W, marks the anomaly and is None for a good image. `name` is
+    that of the file; `origin_sha256` the hash of the good image, at the model's size, under an anomaly.
     """
 
     name: str
@@ -81,8 +81,8 @@ def check_apart(
     for item in calibration:
         for digest in item.hashes & judges.keys():
             raise CompileError(
-                f"Calibration and evaluation images must be apart; '{item.name}' calibrates and '{judges[digest]}' "
-                "has the same pixels. Remove the duplicate from the data, or split it again."
+                f"Calibration and evaluation images must be apart; '{item.name}' calibrates and "
+                f"'{judges[digest]}' has the same pixels. Remove the duplicate, or split the data again."
             )
 
 

@@ -70,7 +70,7 @@ def _export(model: nn.Module, example: torch.Tensor) -> bytes:
         torch.onnx.export(
             model,
             (example,),
-            buffer,
+            buffer,  # type: ignore[arg-type]  # a stream is accepted; the annotation is narrower
             input_names=[INPUT],
             output_names=list(OUTPUTS),
             opset_version=OPSET,

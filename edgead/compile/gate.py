@@ -53,7 +53,7 @@ class GateResult:
 
 
 def measure(answers: Sequence[Answer], images: Sequence[PreparedImage]) -> Figures:
-    """Image and pixel metrics of answers on labelled images; maps are resized to the image, None where undefined."""
+    """Image and pixel metrics of answers, with maps resized to the image; None where undefined."""
     found = image_metrics([score for _, score in answers], [item.is_anomalous for item in images])
     with PixelAccumulator() as pixels:
         for (anomaly_map, _), item in zip(answers, images, strict=True):
@@ -72,7 +72,7 @@ def measure(answers: Sequence[Answer], images: Sequence[PreparedImage]) -> Figur
 
 
 def map_correlation(expected: Sequence[Answer], found: Sequence[Answer]) -> float:
-    """Pearson correlation of all map pixels of two models; 1.0 for two equal constant maps, else 0.0 for one."""
+    """Pearson correlation of all map pixels of two models; a constant map correlates with its equal alone."""
     first = np.concatenate([a.ravel() for a, _ in expected]).astype(np.float64)
     second = np.concatenate([a.ravel() for a, _ in found]).astype(np.float64)
     if np.array_equal(first, second):
@@ -108,9 +108,8 @@ def pass_gate(
 ) -> GateResult:
     """Accept the INT8 graph, or one with its costliest operations back in float, or raise AccuracyGateError.
 
-    `answer` runs a graph in the engine it is meant for. Operations go back in doubling numbers (1, 2, 4, ...),
-    at most `spec.tries` times: halving what is left in INT8 sooner than trying every number keeps a compile
-    to minutes.
+    `answer` runs a graph in the engine it is meant for. Operations go back in doubling numbers (1, 2, 4,
+    ...), at most `spec.tries` times: trying every number would make a refusal take an hour.
     """
     _check_judges(images)
     before = measure(float_answers, images)
@@ -143,8 +142,8 @@ def _check_judges(images: Sequence[PreparedImage]) -> None:
     anomalous = sum(item.is_anomalous for item in images)
     if not anomalous or anomalous == len(images):
         raise CompileError(
-            f"The accuracy gate needs good and anomalous images; found {len(images) - anomalous} good and "
-            f"{anomalous} anomalous. Hold more good images out of training, or raise gate.images of the recipe."
+            f"The accuracy gate needs good and anomalous images; found {len(images) - anomalous} good "
+            f"and {anomalous} anomalous. Hold more good images out of training, or raise gate.images."
         )
 
 
@@ -182,11 +181,11 @@ def _refusal(first: GateResult, best: GateResult, costs: Sequence[LayerCost], sp
     limits = ", ".join(f"{name} {getattr(spec, key)}" for name, key in _LIMITED.items())
     worst = ", ".join(f"{cost.name} ({cost.error:.1%})" for cost in costs[:_NAMED_LAYERS])
     return (
-        f"INT8 costs more accuracy than the recipe allows (limits: {limits}). {_losses(first)} with everything "
-        f"in INT8; at best, with {len(best.reverted)} of {len(costs)} operations back in float, {_losses(best)}. "
-        f"Error of the maps that each operation causes alone, costliest first: {worst}. Nothing was written. "
-        "Keep these layers in float (quantization.keep_layers of the recipe), calibrate with more images, raise "
-        "gate.tries, or compile with --precision f32."
+        f"INT8 costs more accuracy than the recipe allows (limits: {limits}). With everything in INT8 "
+        f"{_losses(first)}; at best, with {len(best.reverted)} of {len(costs)} operations back in float, "
+        f"{_losses(best)}. Error of the maps that each operation causes alone, costliest first: {worst}. "
+        "Nothing was written. Keep these layers in float (quantization.keep_layers of the recipe), calibrate "
+        "with more images, raise gate.tries, or compile with --precision f32."
     )
 
 

@@ -91,9 +91,9 @@ def compile_model(
 ) -> CompileReport:
     """Export, quantize, judge and pack a model (uint8 B H W 3 -> map B h w, score B) for a target.
 
-    `set_threshold` sets the threshold again from the compiled model's answers for the good gate images, which
-    INT8 moves a little. Raises AccuracyGateError when INT8 costs more than the recipe allows, CompileError and
-    BundleError otherwise; the file at `out` is then as it was.
+    `set_threshold` sets the threshold again from the compiled model's answers for the good gate images,
+    which INT8 moves a little. Raises AccuracyGateError when INT8 costs more than the recipe allows,
+    CompileError and BundleError otherwise; the file at `out` is then as it was.
     """
     started, log, out = time.perf_counter(), StageLog(on_stage), Path(out)
     precision = _precision(target, precision)

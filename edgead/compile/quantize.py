@@ -1,8 +1,8 @@
 """INT8 as Q/DQ nodes in the ONNX graph, made once by NNCF and read by every engine.
 
 Quantizing the ONNX graph rather than OpenVINO's own costs nothing in speed: with EfficientNet-Lite0 and three
-reconstruction networks at 256 x 256, OpenVINO ran the Q/DQ graph 1.1 to 1.2 times as fast as the one that NNCF made
-of the OpenVINO model, with the same fidelity, and every convolution of it, depthwise ones too, in INT8.
+reconstruction networks at 256 x 256, OpenVINO ran the Q/DQ graph 1.1 to 1.2 times as fast as the one that
+NNCF made of the OpenVINO model, with the same fidelity, and every convolution, depthwise ones too, in INT8.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ _QUANTIZERS = {"QuantizeLinear", "DequantizeLinear"}
 def int8_onnx_from_onnx(
     model: bytes, images: Sequence[np.ndarray], *, spec: QuantizationSpec, kept: Collection[str] = ()
 ) -> bytes:
-    """Quantize an exported graph with ranges from `images` (uint8 H W 3); operations named in `kept` stay float.
+    """Quantize an exported graph with ranges from `images` (uint8 H W 3); operations in `kept` stay float.
 
-    Raises CompileError when the quantizer fails, UsageError for a pattern of the recipe that fits no operation.
+    Raises CompileError when the quantizer fails, UsageError for a pattern that fits no operation.
     """
     import nncf  # slow to import; the commands that only read recipes do without
 
@@ -79,8 +79,8 @@ def _arguments(spec: QuantizationSpec, images: int) -> dict[str, Any]:
 def make_activations_signed(model: onnx.ModelProto) -> int:
     """Give every activation one symmetric int8 scale, as TensorRT demands; returns how many changed.
 
-    Done here because NNCF refuses to force signedness for its own devices. Raises CompileError for a quantizer
-    whose zero point is not that of a symmetric range.
+    Done here because NNCF refuses to force signedness for its own devices. Raises CompileError for a
+    quantizer whose zero point is not that of a symmetric range.
     """
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     changed = 0
@@ -103,6 +103,7 @@ def make_activations_signed(model: onnx.ModelProto) -> int:
             kept = [attribute for attribute in node.attribute if attribute.name != "axis"]
             del node.attribute[:]
             node.attribute.extend(kept)
+    del model.graph.value_info[:]  # it may state the unsigned types
     return changed
 
 
@@ -135,7 +136,8 @@ def kept_operations(model: onnx.ModelProto, spec: QuantizationSpec) -> set[str]:
         if not found:
             layers = [node.name for node in model.graph.node if node.op_type in WEIGHTED]
             raise UsageError(
-                f"quantization.keep_layers: '{pattern}' fits no operation of the model. Layers: {', '.join(layers)}."
+                f"quantization.keep_layers: '{pattern}' fits no operation of the model. "
+                f"Layers: {', '.join(layers)}."
             )
         kept |= found
     return kept | head_operations(model, spec.keep_head_layers)
@@ -144,8 +146,8 @@ def kept_operations(model: onnx.ModelProto, spec: QuantizationSpec) -> set[str]:
 def head_operations(model: onnx.ModelProto, layers: int) -> set[str]:
     """The operations on the way from the last `layers` weighted layers, these included, to the outputs.
 
-    They stay in float because a map of 256 steps gives images with equal scores, and equal scores cannot be told
-    apart by any threshold.
+    They stay in float because a map of 256 steps gives images with equal scores, and equal scores cannot
+    be told apart by any threshold.
     """
     if not layers:
         return set()
@@ -203,7 +205,7 @@ def _float_name(
     present: dict[str, onnx.TensorProto],
     model: onnx.ModelProto,
 ) -> str:
-    """The name of a float tensor in the Q/DQ graph; a weight that quantization changed is added under a new one."""
+    """The name of a float tensor in the Q/DQ graph; a weight that changed there is added under a new one."""
     if name not in weights:
         return name
     value = numpy_helper.to_array(weights[name])

@@ -115,7 +115,9 @@ def recipe_from_tables(tables: dict[str, Any], *, name: str) -> Recipe:
     }
     _check_keys(tables, kinds, origin)
     try:
-        parts = {key: _build(kind, tables.get(key, {}), f"{origin}: {key}") for key, kind in kinds.items()}
+        parts: dict[str, Any] = {
+            key: _build(kind, tables.get(key, {}), f"{origin}: {key}") for key, kind in kinds.items()
+        }
     except UsageError as error:
         message = str(error)
         raise UsageError(message if message.startswith(origin) else f"{origin}: {message}") from error

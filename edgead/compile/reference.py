@@ -41,10 +41,9 @@ def reference_from_answers(
     """Expected answers with tolerances taken from a `second` program that runs the same graph.
 
     One engine repeats itself to the bit on one machine. Another processor takes other kernels, whose float
-    rounding now and then moves an activation to the next INT8 step; how much that moves an answer is a property
-    of the model, so it is measured: twice the difference between the engine and ONNX Runtime on these inputs,
-    at least 0.1 % and at most 10 % of the largest answer. A wrong resize, colour order or
-    model is beyond that.
+    rounding now and then moves an activation to the next INT8 step; how much that moves an answer is a
+    property of the model, so it is measured: twice the difference between the engine and ONNX Runtime on
+    these inputs, at least 0.1 % and at most 10 % of the largest answer.
     """
     maps = np.stack([anomaly_map for anomaly_map, _ in answers]).astype(np.float32)
     scores = np.array([score for _, score in answers], np.float32)

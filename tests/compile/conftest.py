@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 
-import cv2
-import numpy as np
 import pytest
 import torch
+from drawn_parts import anomalous_image, good_image
 from standin import SIZE, StandIn
 
 from edgead.bundle import ThresholdSpec
-from edgead.compile.calibration import PreparedImage
 from edgead.compile.export import onnx_from_model
 from edgead.compile.pipeline import ImageSets, Provenance
 from edgead.compile.quantize import int8_onnx_from_onnx
@@ -21,29 +19,6 @@ from edgead.compile.recipe import QuantizationSpec, Recipe
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
-
-
-def draw_part(seed: int) -> np.ndarray:
-    """A part with smooth texture that differs from seed to seed."""
-    generator = np.random.default_rng(seed)
-    grain = generator.normal(120, 60, (8, 8, 3)).astype(np.float32)
-    return np.clip(cv2.resize(grain, (SIZE, SIZE), interpolation=cv2.INTER_CUBIC), 0, 255).astype(np.uint8)
-
-
-def good_image(seed: int) -> PreparedImage:
-    return PreparedImage(f"{seed:03d}.png", draw_part(seed))
-
-
-def anomalous_image(seed: int) -> PreparedImage:
-    """The part of that seed with a bright square on it."""
-    plain = good_image(seed)
-    image, mask = plain.image.copy(), np.zeros((SIZE, SIZE), bool)
-    row, column = np.random.default_rng(seed).integers(4, SIZE - 24, 2)
-    mask[row : row + 16, column : column + 16] = True
-    image[mask] = 255 - image[mask]
-    return PreparedImage(
-        plain.name, image, mask, source="square", seed=seed, strength=1.0, origin_sha256=plain.sha256
-    )
 
 
 @pytest.fixture(scope="session")

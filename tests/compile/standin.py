@@ -77,3 +77,43 @@ class StandIn(nn.Module):
         anomaly_map = (self.head(chosen) + residual.mean(1, keepdim=True)).relu()
         pooled = functional.avg_pool2d(anomaly_map, 3, 1, 1)
         return anomaly_map[:, 0], pooled.amax((1, 2, 3))
+
+
+class EdgeDetector(nn.Module):
+    """Finds sharp edges, exactly, with fixed weights: a model that is good for a known reason.
+
+    `brittle` adds a channel of huge values that nothing reads. In float it changes nothing; in INT8 it takes
+    all 255 steps of the one scale that `/unpack` shares among its input channels.
+    """
+
+    def __init__(self, *, brittle: bool = False) -> None:
+        super().__init__()
+        self.grey = nn.Conv2d(3, 1, 1, bias=False)
+        self.edges = nn.Conv2d(1, 4, 3, padding=1, padding_mode="zeros", bias=False)
+        self.pack = nn.Conv2d(4, 5, 1)
+        self.unpack = nn.Conv2d(5, 4, 1, bias=False)
+        self.smooth = nn.Conv2d(4, 4, 3, padding=1, groups=4, bias=False)
+        self.head = nn.Conv2d(4, 1, 1, bias=False)
+        self._set_weights(brittle)
+        self.eval()
+
+    @torch.no_grad()
+    def _set_weights(self, brittle: bool) -> None:
+        self.grey.weight.fill_(1 / 3)
+        across = torch.tensor([[0.0, 0, 0], [-1, 0, 1], [0, 0, 0]])
+        self.edges.weight.copy_(torch.stack([across, -across, across.T, -across.T])[:, None])
+        self.pack.weight.zero_()
+        self.pack.weight[:4, :, 0, 0] = torch.eye(4)
+        self.pack.bias.zero_()
+        self.pack.bias[4] = 3000.0 if brittle else 0.0
+        self.unpack.weight.zero_()
+        self.unpack.weight[:, :4, 0, 0] = torch.eye(4)
+        self.smooth.weight.fill_(1 / 9)
+        self.head.weight.fill_(1.0)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        inputs = (images.permute(0, 3, 1, 2).float() - 127.0) / 128.0
+        inner = functional.pad(self.edges(self.grey(inputs)).relu()[:, :, 2:-2, 2:-2], (2, 2, 2, 2))
+        packed = self.pack(inner).relu()
+        found = self.head(self.smooth(self.unpack(packed)).relu()).relu()
+        return found[:, 0], found.amax((1, 2, 3))

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from edgead.compile.answers import answers_of_onnx
+from edgead.compile.gate import map_correlation
+from edgead.compile.pipeline import ImageSets
+from edgead.compile.quantize import (
+    head_operations,
+    int8_onnx_from_onnx,
+    kept_operations,
+    quantized_operations,
+    revert_operations,
+)
+from edgead.compile.recipe import QuantizationSpec, load_recipe
+from edgead.errors import CompileError, UsageError
+
+
+def _graph(content: bytes) -> onnx.ModelProto:
+    return onnx.load_model_from_string(content)
+
+
+def test_every_convolution_but_the_head_is_int8(original: bytes, quantized: bytes) -> None:
+    convolutions = {node.name for node in _graph(original).graph.node if node.op_type == "Conv"}
+    head = head_operations(_graph(original), 1)
+    assert convolutions - head <= set(quantized_operations(_graph(quantized)))
+    assert not head & set(quantized_operations(_graph(quantized)))
+    assert {"/head/head.1/Conv", "/AveragePool", "/ReduceMax_1"} <= head
+
+
+def test_weights_have_a_scale_per_channel(quantized: bytes) -> None:
+    graph = _graph(quantized).graph
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    weights = [n for n in graph.node if n.op_type == "DequantizeLinear" and n.input[0] in constants]
+    assert weights
+    for node in weights:
+        assert constants[node.input[0]].dtype == np.int8
+        assert constants[node.input[1]].size == constants[node.input[0]].shape[0]
+
+
+def test_int8_answers_resemble_those_of_float(original: bytes, quantized: bytes, images: ImageSets) -> None:
+    probes = [item.image for item in images.gate]
+    correlation = map_correlation(answers_of_onnx(original, probes), answers_of_onnx(quantized, probes))
+    assert correlation > 0.9
+
+
+def test_quantizing_again_gives_the_same_bytes(original: bytes, quantized: bytes, images: ImageSets) -> None:
+    calibrating = [item.image for item in images.calibration]
+    assert int8_onnx_from_onnx(original, calibrating, spec=QuantizationSpec()) == quantized
+
+
+def test_reverting_everything_gives_the_float_model_exactly(
+    original: bytes, quantized: bytes, images: ImageSets
+) -> None:
+    reverted = revert_operations(quantized, original, quantized_operations(_graph(quantized)))
+    assert not quantized_operations(_graph(reverted))
+    probes = [item.image for item in images.gate[:3]]
+    for (first, score), (second, other) in zip(
+        answers_of_onnx(original, probes), answers_of_onnx(reverted, probes), strict=True
+    ):
+        np.testing.assert_allclose(first, second, rtol=1e-5, atol=1e-6)
+        assert score == pytest.approx(other, rel=1e-5)
+
+
+def test_reverting_one_operation_leaves_the_others(original: bytes, quantized: bytes) -> None:
+    before = quantized_operations(_graph(quantized))
+    after = quantized_operations(_graph(revert_operations(quantized, original, [before[3]])))
+    assert after == [name for name in before if name != before[3]]
+
+
+def test_reverting_an_unknown_operation_is_an_error(original: bytes, quantized: bytes) -> None:
+    with pytest.raises(CompileError, match="/nowhere"):
+        revert_operations(quantized, original, ["/nowhere"])
+
+
+def test_the_recipe_for_tensorrt_gives_signed_ranges_per_tensor(original: bytes, images: ImageSets) -> None:
+    spec = load_recipe("tensorrt").quantization
+    content = int8_onnx_from_onnx(original, [i.image for i in images.calibration[:4]], spec=spec)
+    graph = _graph(content).graph
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    quantizers = [node for node in graph.node if node.op_type == "QuantizeLinear"]
+    assert quantizers
+    for node in quantizers:
+        assert constants[node.input[1]].shape == ()
+        assert constants[node.input[2]].dtype == np.int8
+        assert not constants[node.input[2]].any()
+    onnx.checker.check_model(_graph(content), full_check=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"keep_layers": ("/recon1/*",)}, "/recon1/recon1.2/Conv"),
+        ({"keep_kinds": ("Resize",)}, "/Resize"),
+        ({"keep_head_layers": 2}, "/head/head.0/head.0.0/Conv"),
+    ],
+)
+def test_a_recipe_keeps_operations_in_float(original: bytes, change: dict, expected: str) -> None:
+    spec = dataclasses.replace(QuantizationSpec(), **change)
+    assert expected in kept_operations(_graph(original), spec)
+    assert expected not in kept_operations(_graph(original), QuantizationSpec())
+
+
+def test_a_pattern_that_fits_nothing_is_an_error_with_the_layers(original: bytes) -> None:
+    spec = QuantizationSpec(keep_layers=("/decoder/*",))
+    with pytest.raises(UsageError, match=r"'/decoder/\*' fits no operation.*Layers: /stem/stem.0/Conv"):
+        kept_operations(_graph(original), spec)

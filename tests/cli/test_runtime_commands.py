@@ -227,7 +227,7 @@ class TestBench:
         result = invoke("bench", bundle, photos, *self.QUICK)
         assert result.exit_code == 0
         assert "p99.9" in result.output
-        assert "more than the engine alone" in result.output
+        assert "inspect() over the engine alone" in result.output
         assert "NOT VALID" in result.output  # twenty samples do not reach p99.9
 
     def test_json(self, bundle: Path, tmp_path: Path):
@@ -241,6 +241,11 @@ class TestBench:
         assert report["image_sizes"] == ["32x32"]
         assert report["machine"]["cores"] >= 1
         assert report["doubts"]
+
+    def test_report(self, bundle: Path, tmp_path: Path):
+        pytest.importorskip("matplotlib")
+        assert invoke("bench", bundle, *self.QUICK, "--report", tmp_path / "a.html").exit_code == 0
+        assert "Latency of tiny" in (tmp_path / "a.html").read_text(encoding="utf-8")
 
     def test_wrong_settings(self, bundle: Path):
         assert invoke("bench", bundle, "--count", "0").exit_code == 2

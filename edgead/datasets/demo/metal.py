@@ -224,7 +224,7 @@ def _dent(part: Plate, strength: float, rng: Rng) -> Plate:
     """A hollow with a slightly raised rim, as a hard edge leaves it; nothing of the surface is lost."""
     cx, cy = _spot(part, rng, 8)
     x, y = part.pose.to_part(X, Y)
-    away = blob(rng, x - np.float32(cx), y - np.float32(cy), rng.uniform(6, 11), raggedness=0.15)
+    away = blob(rng, x - np.float32(cx), y - np.float32(cy), rng.uniform(6, 11), raggedness=0.12, octaves=1)
     width = np.float32(rng.uniform(3.5, 5.5))
     hollow = ramp(float(width), -float(width) * 1.6, away)
     rim = np.exp(-(((away - width) / (0.6 * width)) ** 2))

@@ -193,13 +193,13 @@ def ramp(low: float, high: float, value: Array) -> Array:
     return t * t * (3 - 2 * t)
 
 
-def blob(rng: Rng, x: Array, y: Array, radius: float, *, raggedness: float = 0.35) -> Array:
+def blob(rng: Rng, x: Array, y: Array, radius: float, *, raggedness: float = 0.35, octaves: int = 3) -> Array:
     """Signed distance, about, to an irregular round shape at the origin of `x`, `y`: negative inside."""
     angle = rng.uniform(0, np.pi)
     stretch = np.float32(rng.uniform(1.0, 1.7))
     c, s = np.float32(np.cos(angle)), np.float32(np.sin(angle))
     along, across = (c * x + s * y) / stretch, (c * y - s * x) * stretch
-    wobble = cloud(rng, max(2.0, radius * 0.9), octaves=3, shape=(x.shape[0], x.shape[1]))
+    wobble = cloud(rng, max(2.0, radius * 0.9), octaves=octaves, shape=(x.shape[0], x.shape[1]))
     return np.sqrt(along * along + across * across) - np.float32(radius) * (1 + raggedness * wobble)
 
 

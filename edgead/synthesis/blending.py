@@ -18,9 +18,10 @@ Weights = npt.NDArray[np.float32]
 
 _WINDOW = 5  # pixels over which the eye, and a network of stride 4, averages a change
 _LEAST_CHANGE = 3.0  # grey levels that a mean over the window must reach in a flat area
-_MASKING = 0.35  # ... and this share of the local deviation more in a textured one
+_MASKING = 0.3  # ... and this share of the local deviation more in a textured one
 _CERTAIN_CHANGE = 10.0  # a change of a single pixel that counts anywhere
 _TINY_IMAGE = 1024  # pixels; in such an image each of them matters
+_STRONG_SHARE = 0.2  # of an island of weak changes
 _SPECK_PIXELS = 4  # smaller islands are undone instead of labelled
 
 
@@ -55,8 +56,9 @@ def altered_pixels(original: Image, altered: Image, drawn: Mask) -> tuple[Image,
     """The altered image and the pixels of `drawn` that visibly changed; what nobody could see is no label.
 
     A change counts where its mean over 5 x 5 pixels exceeds what the texture around it would hide, or where
-    the pixel itself changed by 10 levels. Changed specks of one to three pixels, and everything outside
-    `drawn`, are set back to the original, so that no label is missing either.
+    the pixel itself changed by 10 levels. A region that changed half as much is part of it when a fifth of
+    it counts (as the thresholds of Canny's edges do), so that a new texture is one region, not crumbs.
+    Changed specks of one to three pixels, and everything outside `drawn`, are set back to the original.
     """
     rows, columns = bounding_box(drawn)
     mask = np.zeros(drawn.shape, np.bool_)
@@ -64,33 +66,41 @@ def altered_pixels(original: Image, altered: Image, drawn: Mask) -> tuple[Image,
     if rows.stop == rows.start:
         return result, mask
     before, after, region = original[rows, columns], altered[rows, columns], drawn[rows, columns]
-    visible = _visible(before, after) & region
-    kept = _without_specks(visible) if drawn.size >= _TINY_IMAGE else visible
+    strong, weak = _changed(before, after)
+    strong &= region
+    kept = _connected(strong, weak & region, least=_SPECK_PIXELS if drawn.size >= _TINY_IMAGE else 1)
+    undo = ~region | (strong & ~kept)
     kept = _closed(kept) & region
-    undo = ~region | (visible & ~kept)
-    result[rows, columns] = np.where(undo[..., None], before, after)
+    result[rows, columns] = np.where((undo & ~kept)[..., None], before, after)
     mask[rows, columns] = kept
     return result, mask
 
 
-def _visible(before: Image, after: Image) -> Mask:
+def _changed(before: Image, after: Image) -> tuple[Mask, Mask]:
+    """Where a change counts, and where it may count as part of one that does."""
     change = max_difference(before, after).astype(np.float32)
     grey = before[..., 1].astype(np.float32)
     window = (_WINDOW, _WINDOW)
     variance = cv2.blur(grey * grey, window) - np.square(cv2.blur(grey, window))
     hidden = _LEAST_CHANGE + _MASKING * np.sqrt(np.maximum(variance, 0))
     limit = np.minimum(hidden, _CERTAIN_CHANGE)
-    return np.asarray((cv2.blur(change, window) >= limit) | (change >= _CERTAIN_CHANGE))
+    mean = cv2.blur(change, window)
+    strong = np.asarray((mean >= limit) | (change >= _CERTAIN_CHANGE))
+    return strong, np.asarray(strong | (mean >= limit * np.float32(0.5)))
+
+
+def _connected(strong: Mask, weak: Mask, *, least: int) -> Mask:
+    """Islands of `weak` that are strong enough, the strong pixels of the others, and no islands of specks."""
+    count, labels = cv2.connectedComponents(weak.view(np.uint8), connectivity=8)
+    areas = np.bincount(labels.ravel(), minlength=count)
+    strengths = np.bincount(labels[strong], minlength=count)
+    counts = strengths >= least
+    counts[0] = False
+    whole = counts & (strengths >= _STRONG_SHARE * areas)
+    return np.asarray(whole[labels] | (strong & counts[labels]))
 
 
 def _closed(mask: Mask) -> Mask:
     """Gaps of a few pixels filled: new texture meets the old by chance there, and is still new texture."""
     kernel = np.ones((_WINDOW, _WINDOW), np.uint8)
     return np.asarray(cv2.morphologyEx(mask.view(np.uint8), cv2.MORPH_CLOSE, kernel)).view(np.bool_)
-
-
-def _without_specks(mask: Mask) -> Mask:
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
-    keep = stats[:, cv2.CC_STAT_AREA] >= _SPECK_PIXELS
-    keep[0] = False
-    return np.asarray(keep[labels])

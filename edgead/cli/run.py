@@ -131,7 +131,7 @@ def _write_overlay(path: Path, image: Any, result: Result) -> None:
 
     low, high = overlay_range(result.pixel_threshold)
     drawn = heatmap_overlay(image, result.anomaly_map, low=low, high=high)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(path.parent)
     write_image(path, draw_regions(drawn, result.regions if result.is_anomalous else ()))
 
 

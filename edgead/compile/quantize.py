@@ -61,7 +61,13 @@ def int8_onnx_from_onnx(
 def _arguments(spec: QuantizationSpec, images: int) -> dict[str, Any]:
     import nncf
     from nncf.quantization import advanced_parameters as advanced
+    from nncf.quantization.range_estimator import RangeEstimatorParameters, RangeEstimatorParametersSet
 
+    # ONNX Runtime fails on a scale per channel of an activation, TensorRT refuses it.
+    per_channel = spec.activations == "per-channel"
+    # NNCF averages the images' extremes unless told otherwise. Anomalies are the few images with large values
+    # in the residuals: averaged with good ones, their range is cut and they all score alike.
+    ranges = RangeEstimatorParametersSet.MINMAX if spec.ranges == "maximum" else RangeEstimatorParameters()
     return {
         "preset": nncf.QuantizationPreset(spec.preset),
         "target_device": nncf.TargetDevice(spec.device.upper()),
@@ -70,6 +76,10 @@ def _arguments(spec: QuantizationSpec, images: int) -> dict[str, Any]:
         "advanced_parameters": nncf.AdvancedQuantizationParameters(
             # Machines with VNNI or AMX add in 32 bits and do not need the halved weight range of older ones.
             overflow_fix=advanced.OverflowFix.DISABLE,
+            activations_quantization_params=advanced.QuantizationParameters(
+                per_channel=None if per_channel else False
+            ),
+            activations_range_estimator_params=ranges,
             disable_bias_correction=spec.bias_correction == "none",
             smooth_quant_alphas=advanced.AdvancedSmoothQuantParameters(convolution=spec.smooth_convolutions),
         ),

@@ -12,6 +12,7 @@ from edgead.data import list_data, read_data
 from edgead.errors import UsageError
 
 _T = TypeVar("_T")
+_ACTIVATIONS = ("per-tensor", "per-channel", "signed-per-tensor")
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,8 @@ class QuantizationSpec:
 
     preset: str = "performance"
     device: str = "cpu"
-    activations: str = "free"
+    activations: str = "per-tensor"
+    ranges: str = "maximum"
     bias_correction: str = "fast"
     smooth_convolutions: float = -1.0
     keep_head_layers: int = 1
@@ -30,7 +32,8 @@ class QuantizationSpec:
     def __post_init__(self) -> None:
         _check_choice("quantization.preset", self.preset, ("performance", "mixed"))
         _check_choice("quantization.device", self.device, ("any", "cpu", "gpu", "npu"))
-        _check_choice("quantization.activations", self.activations, ("free", "signed-per-tensor"))
+        _check_choice("quantization.activations", self.activations, _ACTIVATIONS)
+        _check_choice("quantization.ranges", self.ranges, ("maximum", "mean"))
         _check_choice("quantization.bias_correction", self.bias_correction, ("fast", "accurate", "none"))
         _check_range("quantization.smooth_convolutions", self.smooth_convolutions, -1, 1)
         _check_range("quantization.keep_head_layers", self.keep_head_layers, 0, 100)

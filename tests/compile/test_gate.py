@@ -12,7 +12,8 @@ from edgead.compile.calibration import PreparedImage
 from edgead.compile.export import onnx_from_model, torch_answers
 from edgead.compile.gate import drops, excess, map_correlation, measure
 from edgead.compile.pipeline import ImageSets, Provenance, compile_model
-from edgead.compile.recipe import GateSpec, Recipe
+from edgead.compile.quantize import int8_onnx_from_onnx
+from edgead.compile.recipe import GateSpec, QuantizationSpec, Recipe
 from edgead.data.target import read_target
 from edgead.errors import AccuracyGateError, CompileError
 
@@ -105,3 +106,16 @@ def test_the_huge_channel_changes_nothing_in_float(images: ImageSets) -> None:
 def test_an_empty_mask_is_a_good_image() -> None:
     image = np.zeros((SIZE, SIZE, 3), np.uint8)
     assert not PreparedImage("a", image, np.zeros((SIZE, SIZE), bool)).is_anomalous
+
+
+def test_ranges_leave_room_for_what_anomalies_alone_reach(images: ImageSets) -> None:
+    original = onnx_from_model(EdgeDetector(), height=SIZE, width=SIZE)
+    calibrating = [item.image for item in images.calibration]
+    probes = [item.image for item in images.gate]
+    spread = {}
+    for ranges in ("maximum", "mean"):
+        content = int8_onnx_from_onnx(original, calibrating, spec=QuantizationSpec(ranges=ranges))
+        spread[ranges] = max(score for _, score in answers_of_onnx(content, probes))
+    expected = max(score for _, score in answers_of_onnx(original, probes))
+    assert spread["maximum"] == pytest.approx(expected, rel=0.02)
+    assert spread["mean"] < 0.8 * expected

@@ -47,8 +47,8 @@ def read_header(data: bytes) -> ImageHeader:
         if re.match(signature, data, re.DOTALL):
             try:
                 header = read(data)
-            except (struct.error, IndexError) as error:
-                raise DamagedImageError("the file ends inside its header") from error
+            except (struct.error, IndexError, OverflowError) as error:
+                raise DamagedImageError("its header points beyond the end of the file") from error
             if header.width < 1 or header.height < 1:
                 raise DamagedImageError(f"its header states a size of {header.width} x {header.height}")
             return header

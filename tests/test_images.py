@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from edgead.errors import DataError, UnknownNameError, UsageError
@@ -129,6 +129,7 @@ def test_damaged_bytes_never_escape_as_another_error(suffix: str, data: st.DataO
     st.sampled_from([b"", b"\xff\xd8", b"\x89PNG\r\n\x1a\n", b"BM", b"II*\0", b"MM\0+"]),
     st.binary(max_size=80),
 )
+@example(b"MM\0+", b"\0\0\0\0\x80" + b"\0" * 7)  # an offset beyond what a machine can address
 def test_noise_behind_a_signature_is_a_data_error(signature: bytes, noise: bytes) -> None:
     with pytest.raises(DataError):
         decode_image(signature + noise)

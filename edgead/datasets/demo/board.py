@@ -18,6 +18,7 @@ import numpy.typing as npt
 from edgead.datasets.demo.board_layout import (
     FIDUCIALS,
     HEADER,
+    OUTLINES,
     PADS,
     PARTS,
     SILK_TEXT,
@@ -234,6 +235,7 @@ def _print_name(layer: _Layer, part: Placement) -> None:
     """Outline and name beside the part."""
     reach = [(abs(x) + w / 2, abs(y) + h / 2) for x, y, w, h in PADS[part.sprite]]
     half_w, half_h = max(r[0] for r in reach) + 2.5, max(max(r[1] for r in reach), 4) + 2.5
+    half_w, half_h = OUTLINES.get(part.sprite, (half_w, half_h))
     if part.angle:
         half_w, half_h = half_h, half_w
     x, y = part.x, part.y

@@ -63,6 +63,9 @@ PADS: dict[str, list[tuple[float, float, float, float]]] = {
     "resistor": [(-6.5, 0.0, 6.5, 9.0), (6.5, 0.0, 6.5, 9.0)],
 }
 
+# Half width and height of the silk outline, where the body is larger than the pads.
+OUTLINES: dict[str, tuple[float, float]] = {"can": (27.0, 25.0)}
+
 HEADER = tuple((198.0 + 20 * pin, 314.0) for pin in range(7))
 TEST_POINTS = ((226.0, 150.0), (24.0 + 8, 322.0), (338.0, 262.0), (338.0, 238.0), (70.0, 322.0))
 FIDUCIALS = ((328.0, 36.0),)

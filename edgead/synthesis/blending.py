@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["altered_pixels", "blend", "blend_weighted", "bounding_box", "max_difference"]
+__all__ = ["altered_pixels", "blend", "bounding_box", "max_difference"]
 
 Image = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
@@ -36,13 +36,6 @@ def blend(image: Image, content: Image, mask: Mask, *, opacity: float) -> Image:
     base = image.astype(np.float32)
     mixed = base + (content.astype(np.float32) - base) * np.float32(opacity)
     return np.where(mask[..., None], np.rint(mixed).astype(np.uint8), image)
-
-
-def blend_weighted(image: Image, content: Image, weights: Weights) -> Image:
-    """The same with an opacity for each pixel, float32 H W in 0..1, for soft edges."""
-    base = image.astype(np.float32)
-    mixed = base + (content.astype(np.float32) - base) * weights[..., None]
-    return np.rint(mixed).astype(np.uint8)
 
 
 def max_difference(first: Image, second: Image) -> Image:

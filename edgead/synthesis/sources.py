@@ -24,6 +24,8 @@ Image = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
 Generator = np.random.Generator
 
+_LEAST_VISIBLE = 0.08  # share of what was drawn; a few crumbs of a region teach nothing but where to guess
+
 
 @dataclass(frozen=True)
 class Material:
@@ -56,7 +58,10 @@ class AnomalySource(ABC):
         if not 0.0 <= strength <= 1.0:
             raise UsageError(f"The strength of an anomaly must be in 0..1, and is {strength}.")
         altered, drawn = self.alter(image, rng, strength=strength, foreground=foreground)
-        return altered_pixels(image, altered, drawn)
+        result, mask = altered_pixels(image, altered, drawn)
+        if np.count_nonzero(mask) < _LEAST_VISIBLE * np.count_nonzero(drawn):
+            return image.copy(), np.zeros_like(mask)
+        return result, mask
 
     @abstractmethod
     def alter(self, image: Image, rng: Generator, *, strength: float, foreground: Mask) -> tuple[Image, Mask]:

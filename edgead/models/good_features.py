@@ -1,0 +1,98 @@
+"""The distance of an image's features to the nearest ones that good images have: ours, beside RealNet.
+
+RealNet's discriminator learns from synthetic anomalies, which are local. What makes a whole part look unlike
+the good ones (another texture, another finish) is told better by the distance to the good parts' own features
+(the idea of PatchCore, Roth et al., CVPR 2022). Kept small enough for an edge device: deep stages alone,
+their principal components, one cell per stride of the deepest stage, and written as two 1 x 1 convolutions
+and a minimum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from edgead.errors import TrainingError
+
+_LEAST_VARIANCE = 1e-3  # of a component, in units of a standardised channel
+
+
+class GoodFeatureBank(nn.Module):
+    """Feature maps of the deep stages -> distance of every cell to the nearest of `size` good features.
+
+    Maps B C_k h_k w_k -> B h w, h x w the grid of the deepest stage. Shallower maps are averaged down to it.
+    Channels are standardised and projected on `components` principal components; each component is divided
+    by the fourth root of its variance, half way between distances that the first components rule and full
+    whitening, which noise rules.
+    """
+
+    projection: Tensor
+    offset: Tensor
+    prototypes: Tensor
+
+    def __init__(self, channels: Sequence[int], *, components: int, size: int) -> None:
+        super().__init__()
+        self.channels = tuple(channels)
+        self.register_buffer("projection", torch.zeros(components, sum(channels)))
+        self.register_buffer("offset", torch.zeros(components))
+        self.register_buffer("prototypes", torch.zeros(size, components))
+
+    @property
+    def size(self) -> int:
+        return len(self.prototypes)
+
+    def join(self, maps: Sequence[Tensor]) -> Tensor:
+        """Bring maps to the grid of the deepest and join them along channels, B sum(C_k) h w."""
+        size = (int(maps[-1].shape[-2]), int(maps[-1].shape[-1]))
+        fitting = [m if m.shape[-2:] == maps[-1].shape[-2:] else F.adaptive_avg_pool2d(m, size) for m in maps]
+        return torch.cat(fitting, dim=1)
+
+    @torch.no_grad()
+    def fit(self, batches: Sequence[Sequence[Tensor]], generator: torch.Generator) -> None:
+        """Set projection and prototypes from the maps of good images.
+
+        The prototypes are a random draw of the good images' own features; where there are fewer than
+        `size`, all of them, the last repeated. Raises TrainingError when the features do not vary.
+        """
+        rows = torch.cat([_rows(self.join([m.float() for m in maps])) for maps in batches])
+        mean, deviation = rows.mean(dim=0), rows.std(dim=0, correction=0).clamp(min=1e-3)
+        variances, components = _principal_components((rows - mean) / deviation, len(self.projection))
+        if not bool(variances.max() > 0):
+            raise TrainingError(
+                "The good images' deep features do not vary at all. Check that the images are not empty or "
+                "all the same, and that the backbone's weights are the published ones."
+            )
+        weights = components * variances.clamp(min=_LEAST_VARIANCE).pow(-0.25)[:, None]
+        self.projection.copy_(weights / deviation)
+        self.offset.copy_(-(self.projection @ mean))
+        drawn = torch.randperm(len(rows), generator=generator)[: self.size]
+        chosen = rows[drawn] @ self.projection.T + self.offset
+        self.prototypes.copy_(torch.cat((chosen, chosen[-1:].expand(self.size - len(chosen), -1))))
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        projected = F.conv2d(self.join(maps), self.projection[:, :, None, None], self.offset)
+        # |f - p|^2 = |f|^2 + (|p|^2 - 2 f p): the bracket is a 1 x 1 convolution, the prototypes its kernels.
+        bias = self.prototypes.square().sum(dim=1)
+        against = F.conv2d(projected, -2.0 * self.prototypes[:, :, None, None], bias)
+        squared = projected.square().sum(dim=1) + against.amin(dim=1)
+        return squared.clamp(min=0.0).sqrt()
+
+
+def _rows(joined: Tensor) -> Tensor:
+    return joined.movedim(1, -1).reshape(-1, joined.shape[1])
+
+
+def _principal_components(rows: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Variances and directions of the first `count` components; rows are N C, standardised."""
+    covariance = rows.double().T @ rows.double() / len(rows)
+    variances, vectors = torch.linalg.eigh(covariance)
+    order = torch.arange(len(variances) - 1, max(len(variances) - 1 - count, -1), -1)
+    variances, vectors = variances[order].clamp(min=0), vectors[:, order].T
+    missing = count - len(variances)
+    return (
+        F.pad(variances, (0, missing)).to(rows.dtype),
+        F.pad(vectors, (0, 0, 0, missing)).to(rows.dtype),
+    )

@@ -1,0 +1,140 @@
+"""The network as it is deployed: pixels in, one anomaly map and one score out.
+
+The map adds two views in units of what good images show: the discriminator's logits, and the distance to the
+good features. Each is brought to mean 0 and deviation 1 over the good images held out of training, so that
+neither has to be weighed by hand. The score adds the two views' pooled values in the same way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from edgead.errors import DataError
+from edgead.models.folding import fold_backbone, fold_batch_norms
+from edgead.models.realnet import RealNet
+from edgead.models.residual_selection import resize_bilinear
+from edgead.models.standardise import SelectedFeatures
+
+_OFFSET = 4.0  # deviations; shifts the map so that hardly any cell is clipped at 0
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Mean and deviation over good images held out of training."""
+
+    mean: float = 0.0
+    deviation: float = 1.0
+
+    def __call__(self, values: Tensor) -> Tensor:
+        return (values - self.mean) * (1.0 / self.deviation)
+
+
+@dataclass(frozen=True)
+class ScoreRule:
+    """How logits and distances become a map and a score. Fitted on good images held out of training.
+
+    `top_share` is the share of the map's cells, the highest, whose mean logit stands for the image.
+    The distances stand for it by their mean over the image.
+    """
+
+    top_share: float = 0.02
+    map_weights: tuple[float, float] = (1.0, 1.0)  # of logits and of distances
+    score_weights: tuple[float, float] = (1.0, 1.0)
+    logits: Scale = Scale()  # of single cells
+    distances: Scale = Scale()
+    pooled_logits: Scale = Scale()  # of images
+    pooled_distances: Scale = Scale()
+
+    @property
+    def text(self) -> str:
+        """The rule in words, for the bundle's manifest."""
+        parts = []
+        if self.score_weights[0]:
+            parts.append(f"{self.score_weights[0]:g} x mean of the highest {self.top_share:.0%} logits")
+        if self.score_weights[1]:
+            parts.append(f"{self.score_weights[1]:g} x mean distance to the good features")
+        return " + ".join(parts) + ", each in deviations of held-out good images"
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, content: Any) -> ScoreRule:
+        """Read what `to_json` wrote; DataError for anything else."""
+        try:
+            values = {name: content[name] for name in (field.name for field in fields(cls))}
+            for name in ("logits", "distances", "pooled_logits", "pooled_distances"):
+                values[name] = Scale(**values[name])
+            for name in ("map_weights", "score_weights"):
+                values[name] = (float(values[name][0]), float(values[name][1]))
+            return cls(**values)
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise DataError(f"This is not a score rule: {type(error).__name__} {error}.") from error
+
+
+def pool_logits(logits: Tensor, top_share: float) -> Tensor:
+    """Mean of the highest `top_share` of the cells of each map, B h w -> B."""
+    cells = logits.flatten(1)
+    count = max(1, round(top_share * cells.shape[1]))
+    return cells.topk(count, dim=1, sorted=True).values.mean(dim=1)
+
+
+def fuse(logits: Tensor, distances: Tensor | None, rule: ScoreRule) -> tuple[Tensor, Tensor]:
+    """Logits B h w and distances B h' w' -> the anomaly map B h w (from 0 up) and the score B."""
+    anomaly_map = rule.map_weights[0] * rule.logits(logits)
+    score = rule.score_weights[0] * rule.pooled_logits(pool_logits(logits, rule.top_share))
+    if distances is not None:
+        size = (int(logits.shape[-2]), int(logits.shape[-1]))
+        far = resize_bilinear(distances[:, None], size, align_corners=False)[:, 0]
+        anomaly_map = anomaly_map + rule.map_weights[1] * rule.distances(far)
+        score = score + rule.score_weights[1] * rule.pooled_distances(distances.mean(dim=(1, 2)))
+    return F.relu(anomaly_map + _OFFSET), score
+
+
+class InspectionModel(nn.Module):
+    """images uint8 B H W 3, RGB, at the input size -> anomaly_map float32 B h w, score float32 B."""
+
+    def __init__(self, realnet: RealNet, rule: ScoreRule) -> None:
+        super().__init__()
+        self.backbone = realnet.backbone
+        self.realnet = realnet
+        self.rule = rule
+        self.eval().requires_grad_(False)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        maps = self.backbone(images.permute(0, 3, 1, 2).float())
+        logits = self.realnet(maps).logits
+        return fuse(logits, self.realnet.distances(maps), self.rule)
+
+
+def fold_for_export(model: InspectionModel) -> InspectionModel:
+    """Fold, in place, batch norms and normalisation, and write the selections as 1 x 1 convolutions."""
+    fold_backbone(model.backbone)
+    fold_batch_norms(model.realnet)
+    selections = [part for part in model.realnet.standardise if isinstance(part, SelectedFeatures)]
+    model.realnet.standardise = nn.ModuleList(part.as_convolution() for part in selections)
+    return model.eval().requires_grad_(False)
+
+
+def good_scale(values: Tensor) -> Scale:
+    """Mean and deviation of `values`, the deviation never 0."""
+    flat = values.double().flatten()
+    deviation = float(flat.std(correction=0)) if len(flat) > 1 else 0.0
+    return Scale(float(flat.mean()), max(deviation, 1e-6))
+
+
+@torch.no_grad()
+def fit_rule(rule: ScoreRule, logits: Tensor, distances: Tensor | None) -> ScoreRule:
+    """Fit the scales on logits N h w and distances N h' w' of good images held out of training."""
+    fitted = replace(
+        rule, logits=good_scale(logits), pooled_logits=good_scale(pool_logits(logits, rule.top_share))
+    )
+    if distances is None:
+        return replace(fitted, map_weights=(1.0, 0.0), score_weights=(1.0, 0.0))
+    pooled = good_scale(distances.mean(dim=(1, 2)))
+    return replace(fitted, distances=good_scale(distances), pooled_distances=pooled)

@@ -1,0 +1,214 @@
+"""RealNet in sizes that a device can afford: one configuration from the paper's parts down to compact ones.
+
+Feature selection, reconstruction, residual selection and the discriminator are RealNet's (Zhang et al., CVPR
+2024). Ours are: standardised features, compact networks, residuals joined on the grid of a chosen stage
+instead of the largest, and a bank of good features whose distances count beside the discriminator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from edgead.errors import DataError, UnknownNameError, UsageError
+from edgead.models.backbones import Backbone, build_backbone, feature_info
+from edgead.models.compact import CompactDiscriminator, CompactReconstruction
+from edgead.models.feature_selection import FeatureSelection, first_channels
+from edgead.models.good_features import GoodFeatureBank
+from edgead.models.paper_reconstruction import PaperReconstruction
+from edgead.models.residual_selection import (
+    PaperDiscriminator,
+    ResidualSelection,
+    resize_bilinear,
+    squared_residual,
+)
+from edgead.models.standardise import SelectedFeatures
+
+
+@dataclass(frozen=True)
+class RealNetConfig:
+    """Everything that decides the shape of a RealNet. Saved with a run; the paper's m_k are `budgets`."""
+
+    backbone: str = "efficientnet_lite0"
+    stages: tuple[int, ...] = (1, 2, 3, 4)
+    budgets: tuple[int, ...] = (24, 40, 64, 128)  # channels kept of each stage
+    reconstruction: str = "compact"
+    reconstruction_widths: tuple[int, ...] = (16, 24, 32, 48)  # read by "compact" alone
+    grid_stage: int = 2  # residuals are joined at the resolution of this stage
+    residuals: int = 96  # channels that the residual selection passes on, half by maximum, half by mean
+    discriminator: str = "compact"
+    discriminator_width: int = 64  # read by "compact" alone
+    bank_stages: tuple[int, ...] = (3, 4)  # none: no bank of good features
+    bank_components: int = 64
+    bank_size: int = 16384
+    input_height: int = 256
+    input_width: int = 256
+
+    def __post_init__(self) -> None:
+        infos = feature_info(self.backbone, self.stages)
+        for name in ("budgets", "reconstruction_widths"):
+            if len(getattr(self, name)) != len(self.stages):
+                raise UsageError(f"{name} needs one number for each of the stages {self.stages}.")
+        for info, budget in zip(infos, self.budgets, strict=True):
+            if not 1 <= budget <= info.channels:
+                raise UsageError(
+                    f"Stage {info.stage} of {self.backbone} has {info.channels} channels; keep 1 to "
+                    f"{info.channels} of them, not {budget}."
+                )
+        _check_table("reconstruction", self.reconstruction, RECONSTRUCTIONS)
+        _check_table("discriminator", self.discriminator, DISCRIMINATORS)
+        if self.grid_stage not in self.stages or not set(self.bank_stages) <= set(self.stages):
+            raise UsageError(
+                f"grid_stage {self.grid_stage} and bank_stages {self.bank_stages} must be among the stages "
+                f"{self.stages}."
+            )
+        if not 2 <= self.residuals // 2 <= sum(self.budgets):
+            raise UsageError(
+                f"residuals must lie between 4 and twice the channels kept ({2 * sum(self.budgets)}), not "
+                f"{self.residuals}."
+            )
+        deepest = 2 * infos[-1].stride
+        if self.input_height % deepest or self.input_width % deepest or min(self.input_size) < 2 * deepest:
+            raise UsageError(
+                f"The input must be at least {2 * deepest} pixels high and wide, in multiples of {deepest} "
+                f"(twice the deepest stride), not {self.input_height} x {self.input_width}."
+            )
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return self.input_height, self.input_width
+
+    @property
+    def map_size(self) -> tuple[int, int]:
+        """(height, width) of the anomaly map: every cell of the grid is written as 2 x 2."""
+        stride = 2**self.grid_stage
+        return self.input_height // stride, self.input_width // stride
+
+    def to_json(self) -> dict[str, Any]:
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> RealNetConfig:
+        """Read what `to_json` wrote; DataError for unknown or missing fields."""
+        names = {field.name for field in fields(cls)}
+        if set(content) != names:
+            raise DataError(
+                f"The configuration of a RealNet has other fields than this version knows: "
+                f"{sorted(set(content) ^ names)}. Train again, or use the version that wrote it."
+            )
+        values: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in content.items()}
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class RealNetOutput:
+    """What training needs: logits B h w, and per stage the features and what was made of them, B m h w."""
+
+    logits: Tensor
+    features: list[Tensor]
+    reconstructions: list[Tensor]
+
+
+class RealNet(nn.Module):
+    """Feature maps of a frozen backbone -> logits of an anomaly per cell of the map, reconstructions.
+
+    The backbone is held for export and kept out of the state dict: its weights are published ones, known
+    by their hash.
+    """
+
+    def __init__(self, config: RealNetConfig, backbone: Backbone, selection: FeatureSelection) -> None:
+        super().__init__()
+        self.config = config
+        self.feature_selection = selection
+        self._backbone = (backbone,)  # a tuple hides it from parameters() and state_dict()
+        self.standardise = nn.ModuleList(SelectedFeatures(stage) for stage in selection.stages)
+        build = RECONSTRUCTIONS[config.reconstruction]
+        self.reconstructions = nn.ModuleList(
+            build(m, w) for m, w in zip(config.budgets, config.reconstruction_widths, strict=True)
+        )
+        self.residual_selection = ResidualSelection(
+            sum(config.budgets), by_max=config.residuals // 2, by_mean=config.residuals // 2
+        )
+        self.discriminator = DISCRIMINATORS[config.discriminator](
+            2 * (config.residuals // 2), config.discriminator_width
+        )
+        self.bank = _build_bank(config)
+
+    @property
+    def backbone(self) -> Backbone:
+        return self._backbone[0]
+
+    def standardised(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """The selected channels of each stage, standardised: the targets, for good images."""
+        return [standardise(m) for standardise, m in zip(self.standardise, maps, strict=True)]
+
+    def forward(self, maps: Sequence[Tensor]) -> RealNetOutput:
+        """maps: the backbone's, one for each stage, B C_k h_k w_k."""
+        features = self.standardised(maps)
+        rebuilt = [network(x) for network, x in zip(self.reconstructions, features, strict=True)]
+        residuals = [squared_residual(x, y) for x, y in zip(features, rebuilt, strict=True)]
+        grid = maps[self.config.stages.index(self.config.grid_stage)].shape[-2:]
+        joined = torch.cat([_on_grid(residual, (grid[0], grid[1])) for residual in residuals], dim=1)
+        return RealNetOutput(self.discriminator(self.residual_selection(joined)), features, rebuilt)
+
+    def distances(self, maps: Sequence[Tensor]) -> Tensor | None:
+        """Distance to the good features, B h w on the grid of the bank's deepest stage."""
+        if self.bank is None:
+            return None
+        return self.bank([maps[self.config.stages.index(stage)] for stage in self.config.bank_stages])
+
+
+class _PaperLogits(nn.Module):
+    """The paper's discriminator with one logit (anomalous against normal) per cell of twice the grid."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.network = PaperDiscriminator(channels)
+
+    def forward(self, residuals: Tensor) -> Tensor:
+        height, width = residuals.shape[-2:]
+        logits = self.network(residuals, (2 * height, 2 * width))
+        return logits[:, 1] - logits[:, 0]
+
+
+RECONSTRUCTIONS: dict[str, Callable[[int, int], nn.Module]] = {
+    "compact": CompactReconstruction,
+    "paper": lambda channels, _width: PaperReconstruction(channels),
+}
+DISCRIMINATORS: dict[str, Callable[[int, int], nn.Module]] = {
+    "compact": CompactDiscriminator,
+    "paper": lambda channels, _width: _PaperLogits(channels),
+}
+
+
+def build_realnet(
+    config: RealNetConfig, *, selection: FeatureSelection | None = None, weights: str | None = "pretrained"
+) -> RealNet:
+    """Build the network; without a `selection` the first channels stand in, right for costs and timing."""
+    backbone = build_backbone(config.backbone, stages=config.stages, weights=weights)
+    return RealNet(config, backbone, selection or first_channels(backbone.feature_info, config.budgets))
+
+
+def _build_bank(config: RealNetConfig) -> GoodFeatureBank | None:
+    if not config.bank_stages:
+        return None
+    channels = {info.stage: info.channels for info in feature_info(config.backbone, config.stages)}
+    wanted = [channels[stage] for stage in config.bank_stages]
+    return GoodFeatureBank(wanted, components=config.bank_components, size=config.bank_size)
+
+
+def _on_grid(residual: Tensor, size: tuple[int, int]) -> Tensor:
+    if residual.shape[-1] > size[1]:
+        return F.avg_pool2d(residual, residual.shape[-1] // size[1])
+    return resize_bilinear(residual, size, align_corners=False)
+
+
+def _check_table(what: str, name: str, table: Mapping[str, Any]) -> None:
+    if name not in table:
+        raise UnknownNameError(what, name, table)

@@ -1,0 +1,81 @@
+"""Checkpoints: tensors and JSON in one file, written whole or not at all, never a pickled class."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from edgead.errors import TrainingError
+from edgead.files import write_bytes
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """State after `step` steps: tensors by name (`network.*`, `optimizer.*`) and facts for JSON."""
+
+    step: int
+    tensors: Mapping[str, Tensor]
+    facts: Mapping[str, Any]
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+    """Write tensors with facts beside them; an interruption leaves the file that was there before."""
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    write_bytes(path, save(plain, metadata={"facts": json.dumps(facts, allow_nan=False)}))
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read what `save_tensors` wrote. Raises TrainingError for a file that is missing, damaged or has NaN."""
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            facts = json.loads((file.metadata() or {})["facts"])
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise TrainingError(
+            f"{path} cannot be read as weights ({type(error).__name__}: {error}). Copy it again from where "
+            "it was trained, or train again."
+        ) from error
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise TrainingError(
+                f"{path}: '{name}' holds values that are not finite. The training diverged or the file is "
+                "damaged: train again, with a lower --learning-rate if it happens twice."
+            )
+    return tensors, facts
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    save_tensors(path, checkpoint.tensors, {**checkpoint.facts, "step": checkpoint.step})
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    tensors, facts = load_tensors(path)
+    return Checkpoint(int(facts.pop("step")), tensors, facts)
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The optimizer's state per parameter as named tensors; its settings come from the run's settings."""
+    state = optimizer.state_dict()["state"]
+    return {
+        f"{number}.{name}": torch.as_tensor(value)
+        for number, values in state.items()
+        for name, value in values.items()
+    }
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Put back what `optimizer_tensors` took."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        number, _, name = key.partition(".")
+        state.setdefault(int(number), {})[name] = value
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": state, "param_groups": groups})

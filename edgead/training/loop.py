@@ -1,0 +1,242 @@
+"""The training of a RealNet, in order of work: data, features, selection, steps, scales, threshold."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from edgead.errors import TrainingError
+from edgead.files import write_bytes
+from edgead.models.backbones import build_backbone
+from edgead.models.feature_selection import ChannelScorer, FeatureSelection
+from edgead.models.realnet import RealNet, RealNetOutput
+from edgead.synthesis import Synthesizer
+from edgead.training.checkpoint import (
+    Checkpoint,
+    load_checkpoint,
+    optimizer_tensors,
+    restore_optimizer,
+    save_checkpoint,
+)
+from edgead.training.distributed import average_gradients, take_from_first
+from edgead.training.features import FeatureExtractor, GoodFeatures
+from edgead.training.run import CHECKPOINT_FILE, HISTORY_FILE
+from edgead.training.samples import Batch, BatchStream, Images
+from edgead.training.settings import TrainSettings
+
+SELECTING, TRAINING = 1, 0  # purposes of random draws, so that no two share their numbers
+_SEGMENTATION_WEIGHT = 4.0
+_ANOMALOUS_WEIGHT = 2.0  # of anomalous cells, which are few
+_WARM_UP_STEPS = 50
+_LAST_RATE = 0.02  # of the learning rate, where the cosine ends
+_WEIGHT_DECAY = 1e-4
+_BANK_IMAGES = 4096  # at most; beyond it the draw of prototypes is from a draw of images
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a training stands; `losses` are of the last step."""
+
+    stage: str
+    step: int
+    steps: int
+    losses: Mapping[str, float]
+
+
+OnProgress = Callable[[Progress], None]
+
+
+class Trainer:
+    """One training in one process; `rank` and `world` say which of how many.
+
+    After a kill, the same settings on the same images go on from the last checkpoint and end with the same
+    weights: batches depend on the seed and the step alone.
+    """
+
+    def __init__(
+        self,
+        settings: TrainSettings,
+        images: Images,
+        *,
+        folder: Path,
+        device: torch.device,
+        identity: str,
+        on_progress: OnProgress | None = None,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        """`images` are the good ones that train, uint8 N H W 3; `identity` names settings and data."""
+        self.settings, self.folder, self.device, self.identity = settings, folder, device, identity
+        self.rank, self.world = rank, world
+        self._tell = on_progress or (lambda _progress: None)
+        self.images = images
+        self.backbone = build_backbone(settings.model.backbone, stages=settings.model.stages)
+        self.reduced = _bfloat16_pays(device)
+        self.extractor = FeatureExtractor(self.backbone, device, reduced=self.reduced)
+        self.synthesizer = Synthesizer(
+            list(images), sources=settings.synthesis, texture_folder=settings.texture_folder,
+            seed_textures=settings.seed,
+        )  # fmt: skip
+        self.half = settings.batch // 2
+
+    def train(self) -> RealNet:
+        """Run all steps that are left and return the trained network, on the CPU."""
+        settings = self.settings
+        self._tell(Progress("features", 0, len(self.images), {}))
+        good = GoodFeatures(self.images, self.extractor, cache_bytes=settings.cache_gigabytes * 1e9)
+        found = self._last_checkpoint()
+        torch.manual_seed(settings.seed)
+        selection = FeatureSelection.from_json(found.facts["selection"]) if found else self._select(good)
+        network = RealNet(settings.model, self.backbone, selection).to(
+            self.device,
+            memory_format=torch.channels_last,  # type: ignore[call-overload]
+        )
+        optimizer = torch.optim.AdamW(
+            network.parameters(), settings.learning_rate, weight_decay=_WEIGHT_DECAY
+        )
+        first = self._restore(found, network, optimizer) if found else self._fit_statistics(network, good)
+        take_from_first(network, self.world)
+        self._steps(network, optimizer, good, first)
+        take_from_first(network, self.world)
+        return network.cpu().eval()
+
+    def _select(self, good: GoodFeatures) -> FeatureSelection:
+        scorer = ChannelScorer(self.backbone.feature_info)
+        stream = BatchStream(self.synthesizer, half=self.half, seed=self.settings.seed, purpose=SELECTING)
+        total = self.settings.selection_batches
+        for number, batch in enumerate(stream.batches(0, total)):
+            scorer.add(good(batch.origins), self.extractor(batch.anomalous), batch.masks)
+            self._tell(Progress("selection", number + 1, total, {}))
+        return scorer.select(self.settings.model.budgets)
+
+    def _fit_statistics(self, network: RealNet, good: GoodFeatures) -> int:
+        """Fit what comes from good images without gradients; returns the first step."""
+        generator = torch.Generator().manual_seed(self.settings.seed)
+        numbers = torch.randperm(len(self.images), generator=generator)[:_BANK_IMAGES].tolist()
+        chunks = list(good.chunks(numbers))
+        stages = zip(*chunks, strict=True)
+        for standardise, maps in zip(network.standardise, stages, strict=True):
+            standardise.fit(maps)  # type: ignore[operator]
+        if network.bank is not None:
+            positions = [network.config.stages.index(stage) for stage in network.config.bank_stages]
+            network.bank.fit([[maps[position] for position in positions] for maps in chunks], generator)
+        return 0
+
+    def _steps(
+        self, network: RealNet, optimizer: torch.optim.Optimizer, good: GoodFeatures, first: int
+    ) -> None:
+        settings = self.settings
+        stream = BatchStream(
+            self.synthesizer, half=self.half, seed=settings.seed, purpose=TRAINING, rank=self.rank
+        )
+        network.train()
+        history: list[dict[str, Any]] = []
+        for step, batch in enumerate(stream.batches(first, settings.steps), start=first):
+            for group in optimizer.param_groups:
+                group["lr"] = settings.learning_rate * _rate(step, settings.steps)
+            losses = self._step(network, optimizer, good, batch)
+            history.append({"step": step + 1, **losses})
+            self._tell(Progress("training", step + 1, settings.steps, losses))
+            if (step + 1) % settings.checkpoint_steps == 0 and step + 1 < settings.steps:
+                self._save(network, optimizer, step + 1, history)
+        self._write_history(history, first)
+
+    def _step(
+        self, network: RealNet, optimizer: torch.optim.Optimizer, good: GoodFeatures, batch: Batch
+    ) -> dict[str, float]:
+        targets = good(torch.cat((batch.origins, batch.good)))
+        anomalous = self.extractor(batch.anomalous)
+        inputs = [torch.cat((a, t[self.half :])) for a, t in zip(anomalous, targets, strict=True)]
+        masks = torch.cat((batch.masks, torch.zeros_like(batch.masks))).to(self.device)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.reduced):
+            output = network(inputs)
+            wanted = network.standardised(targets)
+        losses = realnet_losses(output, wanted, masks)
+        total = losses["reconstruction"] + _SEGMENTATION_WEIGHT * losses["segmentation"]
+        if not bool(total.isfinite()):
+            values = ", ".join(f"{name} {float(value):.3g}" for name, value in losses.items())
+            raise TrainingError(
+                f"The loss is not finite ({values}). The last checkpoint in {self.folder} is kept; "
+                f"train again with a lower --learning-rate than {self.settings.learning_rate:g}."
+            )
+        optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        average_gradients(network.parameters(), self.world)
+        optimizer.step()
+        return {name: float(value.detach()) for name, value in losses.items()}
+
+    def _last_checkpoint(self) -> Checkpoint | None:
+        path = self.folder / CHECKPOINT_FILE
+        if not path.exists():
+            return None
+        found = load_checkpoint(path)
+        if found.facts["identity"] != self.identity:
+            raise TrainingError(
+                f"{path} is of a training with other settings or other images. Give another --out, or remove "
+                "that file to begin again."
+            )
+        return found
+
+    def _restore(self, found: Checkpoint, network: RealNet, optimizer: torch.optim.Optimizer) -> int:
+        network.load_state_dict(_part(found.tensors, "network."))
+        restore_optimizer(optimizer, _part(found.tensors, "optimizer."))
+        return found.step
+
+    def _save(
+        self, network: RealNet, optimizer: torch.optim.Optimizer, step: int, history: list[dict[str, Any]]
+    ) -> None:
+        if self.rank:
+            return
+        tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
+        tensors |= {f"optimizer.{name}": value for name, value in optimizer_tensors(optimizer).items()}
+        facts = {"identity": self.identity, "selection": network.feature_selection.to_json()}
+        save_checkpoint(self.folder / CHECKPOINT_FILE, Checkpoint(step, tensors, facts))
+        self._write_history(history, step - len(history))
+
+    def _write_history(self, history: list[dict[str, Any]], first: int) -> None:
+        if self.rank:
+            return
+        path = self.folder / HISTORY_FILE
+        kept = path.read_text(encoding="utf-8").splitlines()[:first] if path.exists() and first else []
+        lines = kept + [json.dumps(entry) for entry in history]
+        write_bytes(path, ("\n".join(lines) + "\n").encode())
+
+
+def realnet_losses(output: RealNetOutput, targets: list[Tensor], masks: Tensor) -> dict[str, Tensor]:
+    """Segmentation: cross-entropy per cell of the map; reconstruction: squared error to the good features.
+
+    targets: standardised features of the good images, B m h w each. masks: bool B H W; a cell's target is
+    the share of its pixels that are anomalous. Equation 6 of the paper, with weights of ours for the sum.
+    """
+    height, width = output.logits.shape[-2:]
+    wanted = F.adaptive_avg_pool2d(masks[:, None].float(), (int(height), int(width)))[:, 0]
+    weight = torch.full((), _ANOMALOUS_WEIGHT, device=masks.device)
+    segmentation = F.binary_cross_entropy_with_logits(output.logits.float(), wanted, pos_weight=weight)
+    pairs = zip(output.reconstructions, targets, strict=True)
+    errors = [F.mse_loss(rebuilt.float(), target.float()) for rebuilt, target in pairs]
+    return {"segmentation": segmentation, "reconstruction": torch.stack(errors).sum()}
+
+
+def _rate(step: int, steps: int) -> float:
+    """Linear warm-up, then half a cosine down to `_LAST_RATE`."""
+    warm = min(1.0, (step + 1) / min(_WARM_UP_STEPS, steps))
+    return warm * (_LAST_RATE + (1 - _LAST_RATE) * 0.5 * (1 + math.cos(math.pi * step / steps)))
+
+
+def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+
+
+def _bfloat16_pays(device: torch.device) -> bool:
+    """On GPUs from Ampere on, and on CPUs with bfloat16 units; elsewhere it is emulated, and slower."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())

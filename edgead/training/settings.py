@@ -1,0 +1,65 @@
+"""What a training run is asked to do, validated once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from edgead.errors import DataError, UsageError
+from edgead.models.inspection import ScoreRule
+from edgead.models.realnet import RealNetConfig
+from edgead.synthesis import DEFAULT_MIX
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """One training run. Equal settings on equal images and machines give equal weights."""
+
+    model: RealNetConfig = field(default_factory=RealNetConfig)
+    steps: int = 1500
+    batch: int = 16  # images a step; half of them good, half with a synthetic anomaly
+    learning_rate: float = 1e-3
+    seed: int = 0
+    synthesis: Mapping[str, float] = field(default_factory=lambda: dict(DEFAULT_MIX))
+    texture_folder: str | None = None
+    validation_fraction: float = 0.15
+    selection_batches: int = 32  # of `batch` pairs, that score the backbone's channels
+    false_alarm_rate: float = 0.02
+    top_share: float = 0.02
+    checkpoint_steps: int = 100
+    cache_gigabytes: float = 4.0  # of good features kept in memory; beyond it they are computed again
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "selection_batches", "checkpoint_steps"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}.")
+        if self.batch < 2 or self.batch % 2:
+            raise UsageError(f"batch must be an even number from 2 up, not {self.batch}.")
+        if not (math.isfinite(self.learning_rate) and 0 < self.learning_rate <= 1):
+            raise UsageError(f"learning_rate must lie between 0 and 1, not {self.learning_rate}.")
+        for name in ("false_alarm_rate", "validation_fraction"):
+            if not 0 < getattr(self, name) < 1:
+                raise UsageError(f"{name} must lie between 0 and 1, not {getattr(self, name)}.")
+        if not 0 < self.top_share <= 1:
+            raise UsageError(f"top_share must lie above 0 and up to 1, not {self.top_share}.")
+
+    @property
+    def rule(self) -> ScoreRule:
+        """The score rule before its scales are fitted."""
+        return ScoreRule(top_share=self.top_share)
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "model": self.model.to_json(), "synthesis": dict(self.synthesis)}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> TrainSettings:
+        """Read what `to_json` wrote; DataError for unknown or missing fields."""
+        names = {item.name for item in fields(cls)}
+        if set(content) != names:
+            raise DataError(
+                f"The settings of the run have other fields than this version knows: "
+                f"{sorted(set(content) ^ names)}. Train again, or use the version that wrote it."
+            )
+        return cls(**{**content, "model": RealNetConfig.from_json(content["model"])})

@@ -1,0 +1,51 @@
+"""The threshold, from good images held out of training, with what may be said of its false alarms."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.stats import binomtest
+
+from edgead.bundle import ThresholdSpec
+from edgead.errors import TrainingError
+
+_CONFIDENCE = 0.95
+
+
+def threshold_from_good(
+    scores: Sequence[float], map_peaks: Sequence[float], *, false_alarm_rate: float
+) -> ThresholdSpec:
+    """Set the threshold so that at most about `false_alarm_rate` of good parts are called anomalous.
+
+    With n held-out scores and the threshold just above the (n - k)-th smallest, a further good part exceeds
+    it with probability (k + 1) / (n + 1) whatever the distribution (split conformal prediction): k is the
+    largest for which that stays within the rate, and 0 where n is too small, which the text then says. The
+    interval is Clopper and Pearson's for k exceedances among n.
+    """
+    ordered = np.sort(np.asarray(scores, dtype=np.float64))
+    peaks = np.sort(np.asarray(map_peaks, dtype=np.float64))
+    if not len(ordered) or not np.isfinite(ordered).all() or not np.isfinite(peaks).all():
+        raise TrainingError(
+            f"The threshold needs finite scores of held-out good images, got {len(ordered)}"
+            f"{' with NaN or infinity' if len(ordered) else ''}. The training may have diverged: train again "
+            "with a lower --learning-rate."
+        )
+    count = len(ordered)
+    above = max(0, math.floor(false_alarm_rate * (count + 1)) - 1)
+    expected = (above + 1) / (count + 1)
+    interval = binomtest(above, count).proportion_ci(_CONFIDENCE, method="exact")
+    method = f"just above score {count - above} of {count}, in rising order, of good images held out"
+    if expected > false_alarm_rate:
+        method += f"; {false_alarm_rate:.3g} was asked for, which takes {math.ceil(1 / false_alarm_rate) - 1}"
+    return ThresholdSpec(
+        score=float(np.nextafter(np.float32(ordered[count - 1 - above]), np.float32(np.inf))),
+        pixel=float(np.nextafter(np.float32(peaks[count - 1 - above]), np.float32(np.inf))),
+        false_alarm_rate=expected,
+        interval_low=float(interval.low),
+        interval_high=float(interval.high),
+        confidence=_CONFIDENCE,
+        good_images=count,
+        method=method,
+    )

@@ -1,0 +1,273 @@
+"""`train`: from a folder of good images to a run folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import edgead
+from edgead.bundle import ThresholdSpec
+from edgead.datasets import ImageDataset, Sample, Split, open_dataset, split_good
+from edgead.errors import TrainingError
+from edgead.files import write_json
+from edgead.metrics import PixelAccumulator, image_metrics
+from edgead.models.backbones import backbone_spec
+from edgead.models.inspection import InspectionModel, ScoreRule, fit_rule, fuse
+from edgead.models.realnet import RealNet
+from edgead.synthesis import Synthesizer, SyntheticSample
+from edgead.training.checkpoint import save_tensors
+from edgead.training.distributed import device_for_rank, process_group, share_batch
+from edgead.training.loop import OnProgress, Progress, Trainer
+from edgead.training.run import (
+    CHECKPOINT_FILE,
+    RUN_FILE,
+    SCHEMA_VERSION,
+    SPLIT_FILE,
+    WEIGHTS_FILE,
+    Run,
+    read_run,
+)
+from edgead.training.samples import Images, load_images
+from edgead.training.settings import TrainSettings
+from edgead.training.threshold import threshold_from_good
+
+VALIDATING = 2  # purpose of random draws, beside those of the loop
+_CHUNK = 16  # images through the network at once
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Held-out good images and, on each, a synthetic anomaly that no training step has seen."""
+
+    good: Images  # uint8 N H W 3
+    anomalies: tuple[SyntheticSample, ...]  # N of them
+
+
+def train(
+    data: str | Path,
+    out: str | Path,
+    *,
+    settings: TrainSettings | None = None,
+    on_progress: OnProgress | None = None,
+) -> Run | None:
+    """Train on the good images of `data` and write the run folder `out`; goes on where a killed run stopped.
+
+    Test images are not read. Returns the run, or None in processes of torchrun other than the first.
+    Raises DataError for unusable images, TrainingError when `out` holds something else.
+    """
+    settings = settings or TrainSettings()
+    started = time.monotonic()
+    folder = Path(out)
+    dataset = open_dataset(data)
+    split = split_good(dataset.train, validation_fraction=settings.validation_fraction, seed=settings.seed)
+    identity = _identity(settings, split)
+    _check_out(folder, identity)
+    height, width = settings.model.input_size
+    images = load_images(split.train, height=height, width=width)
+    with process_group() as (rank, world):
+        trainer = Trainer(
+            _shared(settings, world), images, folder=folder, device=device_for_rank(rank), identity=identity,
+            on_progress=on_progress if rank == 0 else None, rank=rank, world=world,
+        )  # fmt: skip
+        folder.mkdir(parents=True, exist_ok=True)
+        network = trainer.train()
+    if rank:
+        return None
+    if on_progress:
+        on_progress(Progress("validation", 0, len(split.validation), {}))
+    held_out = held_out_set(settings, split, images)
+    model, threshold, validation = _conclude(network, settings, held_out)
+    _write_run(folder, settings, dataset, split, model, threshold, validation, time.monotonic() - started)
+    return read_run(folder)
+
+
+def held_out_set(settings: TrainSettings, split: Split, train_images: Images) -> HeldOut:
+    """The held-out good images of a split, with an anomaly on each; a function of settings and split alone.
+
+    The anomalies are made by the sources that made those of training, fed with the training images, so a
+    figure on them says how well the network has learnt its task, not how well it will find real defects.
+    """
+    height, width = settings.model.input_size
+    good = load_images(split.validation, height=height, width=width)
+    synthesizer = Synthesizer(
+        list(train_images), sources=settings.synthesis, texture_folder=settings.texture_folder,
+        seed_textures=settings.seed,
+    )  # fmt: skip
+    anomalies = tuple(
+        synthesizer(image, np.random.default_rng([settings.seed, VALIDATING, number]))
+        for number, image in enumerate(good)
+    )
+    return HeldOut(good, anomalies)
+
+
+def load_held_out(run: Run) -> tuple[HeldOut, Images]:
+    """The held-out set of a run, read again from its data, and the images that trained it.
+
+    Raises TrainingError when the data are no longer those of the run.
+    """
+    settings = run.settings
+    split = split_good(
+        open_dataset(run.data_root).train,
+        validation_fraction=settings.validation_fraction,
+        seed=settings.seed,
+    )
+    if split.digest != run.hashes["split"]:
+        raise TrainingError(
+            f"The good images in {run.data_root} are no longer those that {run.path} was trained on. Put "
+            "them back, or train again."
+        )
+    height, width = settings.model.input_size
+    images = load_images(split.train, height=height, width=width)
+    return held_out_set(settings, split, images), images
+
+
+@torch.no_grad()
+def raw_outputs(network: RealNet, images: Images) -> tuple[Tensor, Tensor | None]:
+    """Logits N h w and distances N h' w' of images uint8 N H W 3, in float32 as deployed."""
+    logits, distances = [], []
+    for start in range(0, len(images), _CHUNK):
+        pixels = torch.from_numpy(images[start : start + _CHUNK]).permute(0, 3, 1, 2).float()
+        maps = network.backbone(pixels)
+        logits.append(network(maps).logits)
+        far = network.distances(maps)
+        if far is not None:
+            distances.append(far)
+    return torch.cat(logits), torch.cat(distances) if distances else None
+
+
+def _conclude(
+    network: RealNet, settings: TrainSettings, held_out: HeldOut
+) -> tuple[InspectionModel, ThresholdSpec, dict[str, float | None]]:
+    """Fit the score's scales and the threshold on held-out good images; measure on anomalies made on them."""
+    network.backbone.float().cpu()
+    logits, distances = raw_outputs(network, held_out.good)
+    rule = fit_rule(settings.rule, logits, distances)
+    good_maps, good_scores = fuse(logits, distances, rule)
+    peaks = good_maps.flatten(1).amax(dim=1)
+    threshold = threshold_from_good(
+        good_scores.tolist(), peaks.tolist(), false_alarm_rate=settings.false_alarm_rate
+    )
+    anomalous = np.stack([sample.image for sample in held_out.anomalies])
+    maps, scores = fuse(*raw_outputs(network, anomalous), rule)
+    masks = [sample.mask for sample in held_out.anomalies]
+    figures = _validation_figures(good_maps, good_scores, maps, scores, masks)
+    return InspectionModel(network, rule), threshold, figures
+
+
+def _validation_figures(
+    good_maps: Tensor, good_scores: Tensor, maps: Tensor, scores: Tensor, masks: Sequence[np.ndarray]
+) -> dict[str, float | None]:
+    labels = [False] * len(good_scores) + [True] * len(scores)
+    image = image_metrics(torch.cat((good_scores, scores)).numpy(), labels)
+    shape = masks[0].shape
+    with PixelAccumulator() as pixels:
+        for anomaly_map in _enlarged(good_maps, shape):
+            pixels.add(anomaly_map, None)
+        for anomaly_map, mask in zip(_enlarged(maps, shape), masks, strict=True):
+            pixels.add(anomaly_map, mask)
+        pixel = pixels.compute()
+    return {"image_auroc": image.auroc, "pixel_auroc": pixel.auroc, "au_pro": pixel.au_pro}
+
+
+def _enlarged(maps: Tensor, shape: tuple[int, ...]) -> np.ndarray:
+    enlarged = torch.nn.functional.interpolate(
+        maps[:, None], (shape[0], shape[1]), mode="bilinear", align_corners=False
+    )
+    array: np.ndarray = enlarged[:, 0].numpy()
+    return array
+
+
+def _write_run(
+    folder: Path,
+    settings: TrainSettings,
+    dataset: ImageDataset,
+    split: Split,
+    model: InspectionModel,
+    threshold: ThresholdSpec,
+    validation: Mapping[str, float | None],
+    seconds: float,
+) -> None:
+    """Write the run's files, run.json last: a folder that has it is complete."""
+    weights = folder / WEIGHTS_FILE
+    save_tensors(weights, model.realnet.state_dict(), {"family": "realnet"})
+    write_json(
+        folder / SPLIT_FILE,
+        {
+            "digest": split.digest,
+            "hashes": split.hashes,
+            "train": _names(split.train, dataset.root),
+            "validation": _names(split.validation, dataset.root),
+        },
+    )
+    spec = backbone_spec(settings.model.backbone)
+    content = {
+        "schema_version": SCHEMA_VERSION,
+        "name": dataset.name,
+        "family": "realnet",
+        "settings": settings.to_json(),
+        "selection": model.realnet.feature_selection.to_json(),
+        "rule": model.rule.to_json(),
+        "threshold": asdict(threshold),
+        "validation": dict(validation),
+        "hashes": {
+            "split": split.digest,
+            "weights": hashlib.sha256(weights.read_bytes()).hexdigest(),
+            "backbone": model.backbone.weights_sha256 or "",
+        },
+        "versions": {
+            "edgead": edgead.__version__,
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
+        "licences": {"edgead": "Apache-2.0", f"backbone {settings.model.backbone}": spec.source.licence},
+        "data_root": str(dataset.root.resolve()),
+        "seconds": round(seconds, 1),
+    }
+    write_json(folder / RUN_FILE, content)
+    (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
+
+
+def _names(samples: Sequence[Sample], root: Path) -> list[str]:
+    return sorted(sample.path.relative_to(root).as_posix() for sample in samples)
+
+
+def _identity(settings: TrainSettings, split: Split) -> str:
+    """Equal for trainings that end with the same weights on one machine."""
+    text = json.dumps({"settings": settings.to_json(), "split": split.digest}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _shared(settings: TrainSettings, world: int) -> TrainSettings:
+    if world == 1:
+        return settings
+    changed: dict[str, Any] = {**settings.__dict__, "batch": share_batch(settings.batch, world)}
+    return TrainSettings(**changed)
+
+
+def _check_out(folder: Path, identity: str) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise TrainingError(f"{folder} is a file; --out names a folder. Give another one.")
+    if (folder / RUN_FILE).exists():
+        raise TrainingError(
+            f"{folder} already holds a finished run. Give another --out, or remove that folder first."
+        )
+    known = {RUN_FILE, SPLIT_FILE, WEIGHTS_FILE, CHECKPOINT_FILE, "history.jsonl"}
+    strange = [path.name for path in folder.iterdir() if path.name not in known] if folder.is_dir() else []
+    if strange:
+        raise TrainingError(
+            f"{folder} holds other things ({', '.join(sorted(strange)[:3])}). Give an empty or new --out."
+        )
+
+
+__all__ = ["HeldOut", "ScoreRule", "held_out_set", "load_held_out", "raw_outputs", "train"]

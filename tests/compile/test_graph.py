@@ -63,3 +63,31 @@ def test_nothing_unread_is_left(original: bytes) -> None:
     read = {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
     assert all(tensor.name in read for tensor in graph.initializer)
     assert all(set(node.output) & read for node in graph.node)
+
+
+class _Padding(nn.Module):
+    """A convolution behind a padding of one side, by a number, and the square of what it finds."""
+
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.pad = nn.ConstantPad2d((0, 1, 0, 1), value)
+        self.convolution = nn.Conv2d(3, 4, 3, 2)
+        self.last = nn.Conv2d(4, 1, 1)
+        self.eval()
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.convolution(self.pad(images.permute(0, 3, 1, 2).float()))
+        found = self.last(features.square())
+        return found[:, 0], found.amax((1, 2, 3))
+
+
+@pytest.mark.parametrize(("value", "subtractions"), [(0.0, 0), (127.0, 1)])
+def test_padding_moves_into_the_convolution(value: float, subtractions: int) -> None:
+    torch_model = _Padding(value)
+    content = onnx_from_model(torch_model, height=SIZE, width=SIZE)
+    counts = Counter(node.op_type for node in onnx.load_model_from_string(content).graph.node)
+    assert (counts["Pad"], counts["Sub"], counts["Shape"]) == (0, subtractions, 0)
+    probes = [*np.random.default_rng(0).integers(0, 256, (3, SIZE, SIZE, 3), np.uint8)]
+    parity = compare_answers(torch_answers(torch_model, probes), answers_of_onnx(content, probes))
+    assert parity.map_difference < 1e-5

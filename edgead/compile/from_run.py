@@ -1,0 +1,138 @@
+"""Compile a run folder: its network, its data again, its threshold."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+
+from edgead.bundle import ThresholdSpec
+from edgead.compile.answers import Answer
+from edgead.compile.image_sets import NamedImage, draw_calibration, draw_gate_set
+from edgead.compile.pipeline import ImageSets, Provenance, compile_model
+from edgead.compile.recipe import Recipe, load_recipe
+from edgead.compile.stages import CompileReport, StageReport
+from edgead.data.target import Target
+from edgead.datasets import ImageDataset, Sample, Split, open_dataset, split_good
+from edgead.errors import CompileError
+from edgead.images import read_image, resize_image
+from edgead.models.inspection import InspectionModel, fold_for_export
+from edgead.training.run import Run, read_run
+from edgead.training.threshold import threshold_from_good
+
+
+def compile_run(
+    path: str | Path,
+    *,
+    target: Target,
+    out: str | Path,
+    recipe: Recipe | None = None,
+    precision: str | None = None,
+    threads: int | None = None,
+    on_stage: Callable[[StageReport], None] | None = None,
+) -> CompileReport:
+    """Compile the run folder at `path` for a target; without a recipe, with the target's or the default one.
+
+    Raises DataError for a run or its data that cannot be read, and what `compile_model` raises.
+    """
+    run = read_run(path)
+    recipe = recipe or load_recipe(target.options.get("calibration", "default"))
+    dataset, split = _data(run)
+    held_out = _load(run, split.validation, dataset.root)
+    return compile_model(
+        run.model(),
+        _image_sets(run, recipe, dataset, split, held_out),
+        provenance=_provenance(run),
+        target=target,
+        recipe=recipe,
+        out=out,
+        precision=precision,
+        threads=threads,
+        prepare=_prepare,
+        set_threshold=lambda answer: _threshold(answer([image for _, image in held_out]), run),
+        on_stage=on_stage,
+    )
+
+
+def _data(run: Run) -> tuple[ImageDataset, Split]:
+    """The run's data set and split; CompileError when they are no longer those that trained it."""
+    dataset = open_dataset(run.data_root)
+    split = split_good(
+        dataset.train, validation_fraction=run.settings.validation_fraction, seed=run.settings.seed
+    )
+    if split.digest != run.hashes["split"]:
+        raise CompileError(
+            f"The good images in {run.data_root} are no longer those that {run.path} was trained on: which "
+            "were held out of training cannot be told. Put them back, or train again."
+        )
+    return dataset, split
+
+
+def _image_sets(
+    run: Run, recipe: Recipe, dataset: ImageDataset, split: Split, held_out: Sequence[NamedImage]
+) -> ImageSets:
+    gate = draw_gate_set(held_out, spec=recipe.gate)
+    spec = recipe.calibration
+    order = np.random.default_rng(spec.seed).permutation(len(split.train))
+    chosen = [split.train[i] for i in order[: spec.images]]
+    _check_files_apart(chosen, dataset.test)
+    judges = {digest for item in gate for digest in item.hashes}
+    calibration = draw_calibration(_load(run, chosen, dataset.root), spec=spec, apart_from=judges)
+    return ImageSets(calibration, gate)
+
+
+def _check_files_apart(chosen: Sequence[Sample], test: Sequence[Sample]) -> None:
+    """Refuse calibration files that are also test files; only files of equal length are read."""
+    by_length: dict[int, list[Sample]] = {}
+    for sample in test:
+        by_length.setdefault(sample.path.stat().st_size, []).append(sample)
+    for sample in chosen:
+        for other in by_length.get(sample.path.stat().st_size, []):
+            if _sha256(sample.path) == _sha256(other.path):
+                raise CompileError(
+                    f"Calibration and test images must be apart; {sample.path} and {other.path} are "
+                    "the same file. Remove one of them and train again."
+                )
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _load(run: Run, samples: Sequence[Sample], root: Path) -> list[NamedImage]:
+    height, width = run.config.input_size
+    return [
+        (sample.path.relative_to(root).as_posix(), resize_image(read_image(sample.path), height, width))
+        for sample in samples
+    ]
+
+
+def _prepare(model: nn.Module) -> nn.Module:
+    return fold_for_export(model) if isinstance(model, InspectionModel) else model
+
+
+def _threshold(answers: Sequence[Answer], run: Run) -> ThresholdSpec:
+    """Set as training did, with the compiled model's answers for the same held-out good images."""
+    found = threshold_from_good(
+        [score for _, score in answers],
+        [float(anomaly_map.max()) for anomaly_map, _ in answers],
+        false_alarm_rate=run.settings.false_alarm_rate,
+    )
+    return ThresholdSpec(**dataclasses.asdict(found))
+
+
+def _provenance(run: Run) -> Provenance:
+    return Provenance(
+        name=run.name,
+        family=run.family,
+        threshold=ThresholdSpec(**dataclasses.asdict(run.threshold)),
+        split_sha256=run.hashes["split"],
+        weights_sha256=run.hashes["weights"],
+        score_rule=run.rule.text,
+        config=run.config.to_json(),
+        licences=dict(run.licences),
+    )

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
 import torch
 from torch import nn
+from torch.onnx import symbolic_helper
 
 from edgead.compile.graph import simplify
 from edgead.errors import CompileError
@@ -65,8 +68,14 @@ def _export(model: nn.Module, example: torch.Tensor) -> bytes:
     as long.
     """
     buffer = io.BytesIO()
-    with warnings.catch_warnings(), torch.no_grad():
+    with warnings.catch_warnings(), torch.no_grad(), _constant_padding():
         warnings.simplefilter("ignore")
+        _trace_to(buffer, model, example)
+    return buffer.getvalue()
+
+
+def _trace_to(buffer: io.BytesIO, model: nn.Module, example: torch.Tensor) -> None:
+    try:
         torch.onnx.export(
             model,
             (example,),
@@ -76,7 +85,40 @@ def _export(model: nn.Module, example: torch.Tensor) -> bytes:
             opset_version=OPSET,
             dynamo=False,
         )
-    return buffer.getvalue()
+    except (torch.onnx.errors.OnnxExporterError, RuntimeError, TypeError) as error:
+        gist = str(error).strip().splitlines()[0][:300]
+        raise CompileError(
+            f"torch cannot export the model to ONNX opset {OPSET}: {gist}. Write that operation with ones "
+            "that ONNX has, at fixed sizes."
+        ) from error
+
+
+@contextlib.contextmanager
+def _constant_padding() -> Iterator[None]:
+    """Export paddings with their sizes as one constant.
+
+    torch computes the sizes by a chain of nodes, behind which it no longer knows the shape of anything, and
+    operations that need one (adaptive pooling) fail.
+    """
+
+    @symbolic_helper.parse_args("v", "is", "s", "f")
+    def pad(graph: Any, tensor: Any, sizes: list[int], mode: str, value: float) -> Any:
+        ends = [*zip(sizes[::2], sizes[1::2], strict=True)][::-1]
+        ends = [(0, 0)] * (4 - len(ends)) + ends
+        order = torch.tensor([begin for begin, _ in ends] + [end for _, end in ends])
+        constants = [graph.op("Constant", value_t=order), graph.op("Constant", value_t=torch.tensor(value))]
+        padded = graph.op("Pad", tensor, *constants, mode_s={"replicate": "edge"}.get(mode, mode))
+        shape = symbolic_helper._get_tensor_sizes(tensor)
+        if shape is not None and None not in shape:
+            known = [size + sum(end) for size, end in zip(shape, ends, strict=True)]
+            padded.setType(tensor.type().with_sizes(known))
+        return padded
+
+    torch.onnx.register_custom_op_symbolic("aten::pad", pad, OPSET)
+    try:
+        yield
+    finally:
+        torch.onnx.unregister_custom_op_symbolic("aten::pad", OPSET)
 
 
 def _check_weights(model: nn.Module) -> None:

@@ -101,8 +101,11 @@ def _constant_padding() -> Iterator[None]:
     operations that need one (adaptive pooling) fail.
     """
 
-    @symbolic_helper.parse_args("v", "is", "s", "f")
-    def pad(graph: Any, tensor: Any, sizes: list[int], mode: str, value: float) -> Any:
+    @symbolic_helper.parse_args("v", "is", "s", "v")
+    def pad(graph: Any, tensor: Any, sizes: list[int], mode: str, filling: Any) -> Any:
+        value = (
+            0.0 if symbolic_helper._is_none(filling) else symbolic_helper._get_const(filling, "f", "value")
+        )
         ends = [*zip(sizes[::2], sizes[1::2], strict=True)][::-1]
         ends = [(0, 0)] * (4 - len(ends)) + ends
         order = torch.tensor([begin for begin, _ in ends] + [end for _, end in ends])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import cv2
@@ -66,10 +67,25 @@ class BatchStream(Dataset[tuple[torch.Tensor, ...]]):
             num_workers=min(count, end - first),
             worker_init_fn=_one_thread,
         )
-        for item in loader:
-            yield Batch(*item)
+        with _opencv_without_threads():
+            for item in loader:
+                yield Batch(*item)
+
+
+@contextmanager
+def _opencv_without_threads() -> Iterator[None]:
+    """End OpenCV's pool of threads before workers are forked: they would wait for ever for its threads.
+
+    A forked process has the pool's bookkeeping and none of its threads. Without a pool, workers also run
+    OpenCV on one thread each; the other cores belong to the training process.
+    """
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(threads)
 
 
 def _one_thread(_worker: int) -> None:
-    cv2.setNumThreads(1)  # the cores belong to the training process
     torch.set_num_threads(1)

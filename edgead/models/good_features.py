@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from edgead.errors import TrainingError
 
+_BLOCK = 1024  # prototypes
 _LEAST_VARIANCE = 1e-3  # of a component, in units of a standardised channel
 
 
@@ -46,8 +47,9 @@ class GoodFeatureBank(nn.Module):
 
     def join(self, maps: Sequence[Tensor]) -> Tensor:
         """Bring maps to the grid of the deepest and join them along channels, B sum(C_k) h w."""
-        size = (int(maps[-1].shape[-2]), int(maps[-1].shape[-1]))
-        fitting = [m if m.shape[-2:] == maps[-1].shape[-2:] else F.adaptive_avg_pool2d(m, size) for m in maps]
+        width = int(maps[-1].shape[-1])
+        ratios = [int(m.shape[-1]) // width for m in maps]
+        fitting = [m if r == 1 else F.avg_pool2d(m, r) for m, r in zip(maps, ratios, strict=True)]
         return torch.cat(fitting, dim=1)
 
     @torch.no_grad()
@@ -75,9 +77,14 @@ class GoodFeatureBank(nn.Module):
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         projected = F.conv2d(self.join(maps), self.projection[:, :, None, None], self.offset)
         # |f - p|^2 = |f|^2 + (|p|^2 - 2 f p): the bracket is a 1 x 1 convolution, the prototypes its kernels.
-        bias = self.prototypes.square().sum(dim=1)
-        against = F.conv2d(projected, -2.0 * self.prototypes[:, :, None, None], bias)
-        squared = projected.square().sum(dim=1) + against.amin(dim=1)
+        # In blocks, so that each block's minimum is taken while its products are still in the cache.
+        least = [
+            F.conv2d(projected, -2.0 * block[:, :, None, None], block.square().sum(dim=1)).amin(
+                dim=1, keepdim=True
+            )
+            for block in self.prototypes.split(_BLOCK)
+        ]
+        squared = projected.square().sum(dim=1) + torch.cat(least, dim=1).amin(dim=1)
         return squared.clamp(min=0.0).sqrt()
 
 

@@ -1,8 +1,8 @@
 """The network as it is deployed: pixels in, one anomaly map and one score out.
 
-The map adds two views in units of what good images show: the discriminator's logits, and the distance to the
-good features. Each is brought to mean 0 and deviation 1 over the good images held out of training, so that
-neither has to be weighed by hand. The score adds the two views' pooled values in the same way.
+Three views speak for an anomaly: the discriminator's logits (RealNet's own), the plain residuals of the
+stages, and the distance to the good features. Each is brought to mean 0 and deviation 1 over the good images
+held out of training and then added, so that nothing has to be weighed by hand, or on images with defects.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from torch import Tensor, nn
 
 from edgead.errors import DataError
 from edgead.models.folding import fold_backbone, fold_batch_norms
-from edgead.models.realnet import RealNet
+from edgead.models.realnet import RealNet, Views
 from edgead.models.residual_selection import resize_bilinear
 from edgead.models.standardise import SelectedFeatures
 
-_OFFSET = 4.0  # deviations; shifts the map so that hardly any cell is clipped at 0
+_OFFSET = 8.0  # deviations; shifts the map so that hardly any cell is clipped at 0
 
 
 @dataclass(frozen=True)
@@ -36,16 +36,17 @@ class Scale:
 
 @dataclass(frozen=True)
 class ScoreRule:
-    """How logits and distances become a map and a score. Fitted on good images held out of training.
+    """How the views become a map and a score. The scales are fitted on good images held out of training.
 
     `top_share` is the share of the map's cells, the highest, whose mean logit stands for the image.
-    The distances stand for it by their mean over the image.
+    The distances stand for it by their mean over the image. A weight of 0 leaves a view out.
     """
 
     top_share: float = 0.02
-    map_weights: tuple[float, float] = (1.0, 1.0)  # of logits and of distances
-    score_weights: tuple[float, float] = (1.0, 1.0)
+    map_weights: tuple[float, float, float] = (1.0, 1.0, 1.0)  # of logits, each residual, distances
+    score_weights: tuple[float, float] = (1.0, 1.0)  # of pooled logits and distances
     logits: Scale = Scale()  # of single cells
+    residuals: tuple[Scale, ...] = ()
     distances: Scale = Scale()
     pooled_logits: Scale = Scale()  # of images
     pooled_distances: Scale = Scale()
@@ -70,30 +71,38 @@ class ScoreRule:
             values = {name: content[name] for name in (field.name for field in fields(cls))}
             for name in ("logits", "distances", "pooled_logits", "pooled_distances"):
                 values[name] = Scale(**values[name])
-            for name in ("map_weights", "score_weights"):
-                values[name] = (float(values[name][0]), float(values[name][1]))
+            values["residuals"] = tuple(Scale(**scale) for scale in values["residuals"])
+            values["map_weights"] = tuple(map(float, values["map_weights"]))
+            values["score_weights"] = tuple(map(float, values["score_weights"]))
             return cls(**values)
-        except (KeyError, TypeError, ValueError, IndexError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"This is not a score rule: {type(error).__name__} {error}.") from error
 
 
 def pool_logits(logits: Tensor, top_share: float) -> Tensor:
     """Mean of the highest `top_share` of the cells of each map, B h w -> B."""
     cells = logits.flatten(1)
-    count = max(1, round(top_share * cells.shape[1]))
+    count = max(1, round(top_share * int(cells.shape[1])))
     return cells.topk(count, dim=1, sorted=True).values.mean(dim=1)
 
 
-def fuse(logits: Tensor, distances: Tensor | None, rule: ScoreRule) -> tuple[Tensor, Tensor]:
-    """Logits B h w and distances B h' w' -> the anomaly map B h w (from 0 up) and the score B."""
-    anomaly_map = rule.map_weights[0] * rule.logits(logits)
-    score = rule.score_weights[0] * rule.pooled_logits(pool_logits(logits, rule.top_share))
-    if distances is not None:
-        size = (int(logits.shape[-2]), int(logits.shape[-1]))
-        far = resize_bilinear(distances[:, None], size, align_corners=False)[:, 0]
-        anomaly_map = anomaly_map + rule.map_weights[1] * rule.distances(far)
-        score = score + rule.score_weights[1] * rule.pooled_distances(distances.mean(dim=(1, 2)))
-    return F.relu(anomaly_map + _OFFSET), score
+def fuse(views: Views, rule: ScoreRule) -> tuple[Tensor, Tensor]:
+    """The anomaly map, B h w at the resolution of the logits and from 0 up, and the score B."""
+    size = (int(views.logits.shape[-2]), int(views.logits.shape[-1]))
+    anomaly_map = rule.map_weights[0] * rule.logits(views.logits) + _OFFSET
+    for residual, scale in zip(views.residuals, rule.residuals, strict=True):
+        anomaly_map = anomaly_map + rule.map_weights[1] * _enlarged(scale(residual), size)
+    score = rule.score_weights[0] * rule.pooled_logits(pool_logits(views.logits, rule.top_share))
+    if views.distances is not None:
+        distances = rule.distances(views.distances)
+        anomaly_map = anomaly_map + rule.map_weights[2] * _enlarged(distances, size)
+        pooled = rule.pooled_distances(views.distances.mean(dim=(1, 2)))
+        score = score + rule.score_weights[1] * pooled
+    return F.relu(anomaly_map), score
+
+
+def _enlarged(view: Tensor, size: tuple[int, int]) -> Tensor:
+    return resize_bilinear(view[:, None], size, align_corners=False)[:, 0]
 
 
 class InspectionModel(nn.Module):
@@ -108,8 +117,7 @@ class InspectionModel(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         maps = self.backbone(images.permute(0, 3, 1, 2).float())
-        logits = self.realnet(maps).logits
-        return fuse(logits, self.realnet.distances(maps), self.rule)
+        return fuse(self.realnet.views(maps), self.rule)
 
 
 def fold_for_export(model: InspectionModel) -> InspectionModel:
@@ -129,12 +137,15 @@ def good_scale(values: Tensor) -> Scale:
 
 
 @torch.no_grad()
-def fit_rule(rule: ScoreRule, logits: Tensor, distances: Tensor | None) -> ScoreRule:
-    """Fit the scales on logits N h w and distances N h' w' of good images held out of training."""
+def fit_rule(rule: ScoreRule, views: Views) -> ScoreRule:
+    """Fit the scales on the views of good images held out of training."""
     fitted = replace(
-        rule, logits=good_scale(logits), pooled_logits=good_scale(pool_logits(logits, rule.top_share))
+        rule,
+        logits=good_scale(views.logits),
+        pooled_logits=good_scale(pool_logits(views.logits, rule.top_share)),
+        residuals=tuple(good_scale(residual) for residual in views.residuals),
     )
-    if distances is None:
-        return replace(fitted, map_weights=(1.0, 0.0), score_weights=(1.0, 0.0))
-    pooled = good_scale(distances.mean(dim=(1, 2)))
-    return replace(fitted, distances=good_scale(distances), pooled_distances=pooled)
+    if views.distances is None:
+        return replace(fitted, score_weights=(1.0, 0.0))
+    pooled = good_scale(views.distances.mean(dim=(1, 2)))
+    return replace(fitted, distances=good_scale(views.distances), pooled_distances=pooled)

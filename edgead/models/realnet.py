@@ -29,6 +29,8 @@ from edgead.models.residual_selection import (
 )
 from edgead.models.standardise import SelectedFeatures
 
+_LEAST_RESIDUAL = 1e-4  # of features with deviation 1: a reconstruction is never that good
+
 
 @dataclass(frozen=True)
 class RealNetConfig:
@@ -36,16 +38,17 @@ class RealNetConfig:
 
     backbone: str = "efficientnet_lite0"
     stages: tuple[int, ...] = (1, 2, 3, 4)
-    budgets: tuple[int, ...] = (24, 40, 64, 128)  # channels kept of each stage
+    budgets: tuple[int, ...] = (24, 40, 96, 160)  # channels kept of each stage
     reconstruction: str = "compact"
     reconstruction_widths: tuple[int, ...] = (16, 24, 32, 48)  # read by "compact" alone
     grid_stage: int = 2  # residuals are joined at the resolution of this stage
     residuals: int = 96  # channels that the residual selection passes on, half by maximum, half by mean
     discriminator: str = "compact"
     discriminator_width: int = 64  # read by "compact" alone
+    residual_map_stages: tuple[int, ...] = (2, 3)  # whose mean residual counts in the map by itself
     bank_stages: tuple[int, ...] = (3, 4)  # none: no bank of good features
     bank_components: int = 64
-    bank_size: int = 16384
+    bank_size: int = 24576
     input_height: int = 256
     input_width: int = 256
 
@@ -62,11 +65,13 @@ class RealNetConfig:
                 )
         _check_table("reconstruction", self.reconstruction, RECONSTRUCTIONS)
         _check_table("discriminator", self.discriminator, DISCRIMINATORS)
-        if self.grid_stage not in self.stages or not set(self.bank_stages) <= set(self.stages):
-            raise UsageError(
-                f"grid_stage {self.grid_stage} and bank_stages {self.bank_stages} must be among the stages "
-                f"{self.stages}."
-            )
+        for name, used in (
+            ("grid_stage", (self.grid_stage,)),
+            ("residual_map_stages", self.residual_map_stages),
+            ("bank_stages", self.bank_stages),
+        ):
+            if not set(used) <= set(self.stages):
+                raise UsageError(f"{name} {used} must be among the stages {self.stages}.")
         if not 2 <= self.residuals // 2 <= sum(self.budgets):
             raise UsageError(
                 f"residuals must lie between 4 and twice the channels kept ({2 * sum(self.budgets)}), not "
@@ -108,11 +113,24 @@ class RealNetConfig:
 
 @dataclass(frozen=True)
 class RealNetOutput:
-    """What training needs: logits B h w, and per stage the features and what was made of them, B m h w."""
+    """Logits B h w, and per stage the reconstruction of its features and the squared residual, B m h w."""
 
     logits: Tensor
-    features: list[Tensor]
     reconstructions: list[Tensor]
+    residuals: list[Tensor]
+
+
+@dataclass(frozen=True)
+class Views:
+    """What speaks for an anomaly, each at its own resolution, B h w; higher is more anomalous.
+
+    logits: the discriminator's. residuals: per chosen stage, the logarithm of the mean squared residual.
+    distances: to the good features; None without a bank.
+    """
+
+    logits: Tensor
+    residuals: list[Tensor]
+    distances: Tensor | None
 
 
 class RealNet(nn.Module):
@@ -153,15 +171,30 @@ class RealNet(nn.Module):
         features = self.standardised(maps)
         rebuilt = [network(x) for network, x in zip(self.reconstructions, features, strict=True)]
         residuals = [squared_residual(x, y) for x, y in zip(features, rebuilt, strict=True)]
-        grid = maps[self.config.stages.index(self.config.grid_stage)].shape[-2:]
-        joined = torch.cat([_on_grid(residual, (grid[0], grid[1])) for residual in residuals], dim=1)
-        return RealNetOutput(self.discriminator(self.residual_selection(joined)), features, rebuilt)
+        grid = maps[self._position(self.config.grid_stage)].shape[-2:]
+        joined = torch.cat(
+            [_on_grid(residual, (int(grid[0]), int(grid[1]))) for residual in residuals], dim=1
+        )
+        return RealNetOutput(self.discriminator(self.residual_selection(joined)), rebuilt, residuals)
 
-    def distances(self, maps: Sequence[Tensor]) -> Tensor | None:
-        """Distance to the good features, B h w on the grid of the bank's deepest stage."""
+    def views(self, maps: Sequence[Tensor]) -> Views:
+        """What the network makes of the backbone's maps when it inspects."""
+        output = self(maps)
+        kept = [output.residuals[self._position(stage)] for stage in self.config.residual_map_stages]
+        return Views(
+            logits=output.logits,
+            residuals=[torch.log(residual.mean(dim=1) + _LEAST_RESIDUAL) for residual in kept],
+            distances=self._distances(maps),
+        )
+
+    def _distances(self, maps: Sequence[Tensor]) -> Tensor | None:
         if self.bank is None:
             return None
-        return self.bank([maps[self.config.stages.index(stage)] for stage in self.config.bank_stages])
+        distances: Tensor = self.bank([maps[self._position(stage)] for stage in self.config.bank_stages])
+        return distances
+
+    def _position(self, stage: int) -> int:
+        return self.config.stages.index(stage)
 
 
 class _PaperLogits(nn.Module):
@@ -205,7 +238,7 @@ def _build_bank(config: RealNetConfig) -> GoodFeatureBank | None:
 
 def _on_grid(residual: Tensor, size: tuple[int, int]) -> Tensor:
     if residual.shape[-1] > size[1]:
-        return F.avg_pool2d(residual, residual.shape[-1] // size[1])
+        return F.avg_pool2d(residual, int(residual.shape[-1]) // size[1])
     return resize_bilinear(residual, size, align_corners=False)
 
 

@@ -42,6 +42,15 @@ def take_from_first(module: nn.Module, world: int) -> None:
             dist.broadcast(tensor, src=0)
 
 
+def same_for_all(value: int, world: int, device: torch.device) -> int:
+    """The first process's value, in every process."""
+    if world == 1:
+        return value
+    held = torch.tensor([value], dtype=torch.int64, device=device)
+    dist.broadcast(held, src=0)
+    return int(held)
+
+
 def device_for_rank(rank: int) -> torch.device:
     """A GPU where there is one, by the rank on this machine."""
     if not torch.cuda.is_available():
@@ -59,6 +68,7 @@ __all__ = [
     "average_gradients",
     "device_for_rank",
     "process_group",
+    "same_for_all",
     "share_batch",
     "take_from_first",
 ]

@@ -7,7 +7,7 @@ import json
 import platform
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,14 @@ from edgead.files import write_json
 from edgead.metrics import PixelAccumulator, image_metrics
 from edgead.models.backbones import backbone_spec
 from edgead.models.inspection import InspectionModel, ScoreRule, fit_rule, fuse
-from edgead.models.realnet import RealNet
+from edgead.models.realnet import RealNet, Views
 from edgead.synthesis import Synthesizer, SyntheticSample
 from edgead.training.checkpoint import save_tensors
 from edgead.training.distributed import device_for_rank, process_group, share_batch
 from edgead.training.loop import OnProgress, Progress, Trainer
 from edgead.training.run import (
     CHECKPOINT_FILE,
+    HISTORY_FILE,
     RUN_FILE,
     SCHEMA_VERSION,
     SPLIT_FILE,
@@ -87,6 +88,7 @@ def train(
         on_progress(Progress("validation", 0, len(split.validation), {}))
     held_out = held_out_set(settings, split, images)
     model, threshold, validation = _conclude(network, settings, held_out)
+    settings = replace(settings, steps=trainer.steps)
     _write_run(folder, settings, dataset, split, model, threshold, validation, time.monotonic() - started)
     return read_run(folder)
 
@@ -132,17 +134,18 @@ def load_held_out(run: Run) -> tuple[HeldOut, Images]:
 
 
 @torch.no_grad()
-def raw_outputs(network: RealNet, images: Images) -> tuple[Tensor, Tensor | None]:
-    """Logits N h w and distances N h' w' of images uint8 N H W 3, in float32 as deployed."""
-    logits, distances = [], []
+def all_views(network: RealNet, images: Images) -> Views:
+    """The views of images uint8 N H W 3, in float32 as deployed."""
+    parts = []
     for start in range(0, len(images), _CHUNK):
         pixels = torch.from_numpy(images[start : start + _CHUNK]).permute(0, 3, 1, 2).float()
-        maps = network.backbone(pixels)
-        logits.append(network(maps).logits)
-        far = network.distances(maps)
-        if far is not None:
-            distances.append(far)
-    return torch.cat(logits), torch.cat(distances) if distances else None
+        parts.append(network.views(network.backbone(pixels)))
+    distances = [part.distances for part in parts if part.distances is not None]
+    return Views(
+        logits=torch.cat([part.logits for part in parts]),
+        residuals=[torch.cat(stage) for stage in zip(*(part.residuals for part in parts), strict=True)],
+        distances=torch.cat(distances) if distances else None,
+    )
 
 
 def _conclude(
@@ -150,15 +153,15 @@ def _conclude(
 ) -> tuple[InspectionModel, ThresholdSpec, dict[str, float | None]]:
     """Fit the score's scales and the threshold on held-out good images; measure on anomalies made on them."""
     network.backbone.float().cpu()
-    logits, distances = raw_outputs(network, held_out.good)
-    rule = fit_rule(settings.rule, logits, distances)
-    good_maps, good_scores = fuse(logits, distances, rule)
+    views = all_views(network, held_out.good)
+    rule = fit_rule(settings.rule, views)
+    good_maps, good_scores = fuse(views, rule)
     peaks = good_maps.flatten(1).amax(dim=1)
     threshold = threshold_from_good(
         good_scores.tolist(), peaks.tolist(), false_alarm_rate=settings.false_alarm_rate
     )
     anomalous = np.stack([sample.image for sample in held_out.anomalies])
-    maps, scores = fuse(*raw_outputs(network, anomalous), rule)
+    maps, scores = fuse(all_views(network, anomalous), rule)
     masks = [sample.mask for sample in held_out.anomalies]
     figures = _validation_figures(good_maps, good_scores, maps, scores, masks)
     return InspectionModel(network, rule), threshold, figures
@@ -236,6 +239,9 @@ def _write_run(
     }
     write_json(folder / RUN_FILE, content)
     (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
+    for left_over in folder.glob(".*"):
+        if _is_ours(left_over):
+            left_over.unlink(missing_ok=True)
 
 
 def _names(samples: Sequence[Sample], root: Path) -> list[str]:
@@ -262,12 +268,17 @@ def _check_out(folder: Path, identity: str) -> None:
         raise TrainingError(
             f"{folder} already holds a finished run. Give another --out, or remove that folder first."
         )
-    known = {RUN_FILE, SPLIT_FILE, WEIGHTS_FILE, CHECKPOINT_FILE, "history.jsonl"}
-    strange = [path.name for path in folder.iterdir() if path.name not in known] if folder.is_dir() else []
+    strange = [path.name for path in folder.iterdir() if not _is_ours(path)] if folder.is_dir() else []
     if strange:
         raise TrainingError(
             f"{folder} holds other things ({', '.join(sorted(strange)[:3])}). Give an empty or new --out."
         )
 
 
-__all__ = ["HeldOut", "ScoreRule", "held_out_set", "load_held_out", "raw_outputs", "train"]
+def _is_ours(path: Path) -> bool:
+    """A file of a run, or the unfinished temporary one that a kill left of it."""
+    known = (RUN_FILE, SPLIT_FILE, WEIGHTS_FILE, CHECKPOINT_FILE, HISTORY_FILE)
+    return path.name in known or path.name.startswith(tuple(f".{name}." for name in known))
+
+
+__all__ = ["HeldOut", "ScoreRule", "all_views", "held_out_set", "load_held_out", "train"]

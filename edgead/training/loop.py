@@ -74,11 +74,15 @@ class Trainer:
         folder: Path,
         device: torch.device,
         identity: str,
+        minutes: float | None = None,
         on_progress: OnProgress | None = None,
         rank: int = 0,
         world: int = 1,
     ) -> None:
-        """`images` are the good ones that train, uint8 N H W 3; `identity` names settings and data."""
+        """`images` are the good ones that train, uint8 N H W 3; `identity` names settings and data.
+
+        With `minutes` the steps are as many as fit into that time, whatever the settings say.
+        """
         self.settings, self.folder, self.device, self.identity = settings, folder, device, identity
         self.rank, self.world = rank, world
         self._tell = on_progress or (lambda _progress: None)
@@ -92,8 +96,8 @@ class Trainer:
             seed_textures=settings.seed,
         )  # fmt: skip
         self.half = settings.batch // 2
-        self.steps = settings.steps  # where the settings give minutes, replaced by what fits into them
-        self._started = 0.0
+        self.steps = settings.steps
+        self._minutes, self._started = minutes, 0.0
 
     def train(self) -> RealNet:
         """Run all steps that are left and return the trained network, on the CPU."""
@@ -116,8 +120,8 @@ class Trainer:
         take_from_first(network, self.world)
         if found:
             self._tell(Progress("resuming", first, self.steps, {}))
-        elif settings.minutes is not None:
-            self._fit_steps(settings.minutes, network, optimizer, good)
+        elif self._minutes is not None:
+            self._fit_steps(self._minutes, network, optimizer, good)
         self._steps(network, optimizer, good, first)
         take_from_first(network, self.world)
         return network.cpu().eval()

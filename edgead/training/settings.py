@@ -19,7 +19,6 @@ class TrainSettings:
 
     model: RealNetConfig = field(default_factory=RealNetConfig)
     steps: int = 1500
-    minutes: float | None = None  # given: `steps` becomes what fits into this time, see training/pace.py
     batch: int = 16  # images a step; half of them good, half with a synthetic anomaly
     learning_rate: float = 1e-3
     seed: int = 0
@@ -43,8 +42,6 @@ class TrainSettings:
         for name in ("false_alarm_rate", "validation_fraction"):
             if not 0 < getattr(self, name) < 1:
                 raise UsageError(f"{name} must lie between 0 and 1, not {getattr(self, name)}.")
-        if self.minutes is not None and not (math.isfinite(self.minutes) and self.minutes > 0):
-            raise UsageError(f"minutes must be a finite number above 0, not {self.minutes}.")
         if not 0 < self.top_share <= 1:
             raise UsageError(f"top_share must lie above 0 and up to 1, not {self.top_share}.")
 

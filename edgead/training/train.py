@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import platform
 import time
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,7 @@ from torch import Tensor
 import edgead
 from edgead.bundle import ThresholdSpec
 from edgead.datasets import ImageDataset, Sample, Split, open_dataset, split_good
-from edgead.errors import TrainingError
+from edgead.errors import TrainingError, UsageError
 from edgead.files import write_json
 from edgead.metrics import PixelAccumulator, image_metrics
 from edgead.models.backbones import backbone_spec
@@ -59,26 +60,31 @@ def train(
     out: str | Path,
     *,
     settings: TrainSettings | None = None,
+    minutes: float | None = None,
     on_progress: OnProgress | None = None,
 ) -> Run | None:
     """Train on the good images of `data` and write the run folder `out`; goes on where a killed run stopped.
 
-    Test images are not read. Returns the run, or None in processes of torchrun other than the first.
+    `minutes` decides the number of steps by timing the first ones, in place of the settings' number; the run
+    records what was decided, and a training that goes on keeps it. Test images are not read. Returns the
+    run, or None in processes of torchrun other than the first.
     Raises DataError for unusable images, TrainingError when `out` holds something else.
     """
     settings = settings or TrainSettings()
+    if minutes is not None and not (math.isfinite(minutes) and minutes > 0):
+        raise UsageError(f"minutes must be a finite number above 0, not {minutes}.")
     started = time.monotonic()
     folder = Path(out)
     dataset = open_dataset(data)
     split = split_good(dataset.train, validation_fraction=settings.validation_fraction, seed=settings.seed)
-    identity = _identity(settings, split)
+    identity = _identity(settings, split, minutes)
     _check_out(folder, identity)
     height, width = settings.model.input_size
     images = load_images(split.train, height=height, width=width)
     with process_group() as (rank, world):
         trainer = Trainer(
             _shared(settings, world), images, folder=folder, device=device_for_rank(rank), identity=identity,
-            on_progress=on_progress if rank == 0 else None, rank=rank, world=world,
+            minutes=minutes, on_progress=on_progress if rank == 0 else None, rank=rank, world=world,
         )  # fmt: skip
         folder.mkdir(parents=True, exist_ok=True)
         network = trainer.train()
@@ -248,9 +254,10 @@ def _names(samples: Sequence[Sample], root: Path) -> list[str]:
     return sorted(sample.path.relative_to(root).as_posix() for sample in samples)
 
 
-def _identity(settings: TrainSettings, split: Split) -> str:
-    """Equal for trainings that end with the same weights on one machine."""
-    text = json.dumps({"settings": settings.to_json(), "split": split.digest}, sort_keys=True)
+def _identity(settings: TrainSettings, split: Split, minutes: float | None) -> str:
+    """Equal for trainings of which one may go on with another's checkpoint."""
+    asked = settings.to_json() | ({} if minutes is None else {"steps": f"{minutes:g} minutes"})
+    text = json.dumps({"settings": asked, "split": split.digest}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

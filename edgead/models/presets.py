@@ -1,0 +1,62 @@
+"""Configurations of RealNet by name, and their adaption to other backbones, stages and sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from edgead.errors import UnknownNameError, UsageError
+from edgead.models.backbones.base import STAGES
+from edgead.models.realnet import RealNetConfig
+
+PRESETS: dict[str, RealNetConfig] = {
+    "compact": RealNetConfig(),
+    # Section 4 of the paper; the map has half the resolution of its logits, which are enlarged to the image.
+    "paper": RealNetConfig(
+        backbone="wide_resnet50_2",
+        budgets=(256, 512, 512, 256),
+        reconstruction="paper",
+        grid_stage=1,
+        residuals=512,
+        discriminator="paper",
+        bank_stages=(),
+    ),
+}
+
+
+def realnet_config(
+    preset: str = "compact",
+    *,
+    backbone: str | None = None,
+    stages: Sequence[int] | None = None,
+    budgets: Sequence[int] | None = None,
+    input_size: tuple[int, int] | None = None,
+) -> RealNetConfig:
+    """A preset with other choices in it; `input_size` is (height, width).
+
+    Fewer stages keep their own budgets and widths. The grid moves to the shallowest stage left when its own
+    is gone, and the bank keeps the stages that it can. Raises UnknownNameError and UsageError.
+    """
+    if preset not in PRESETS:
+        raise UnknownNameError("preset", preset, PRESETS)
+    config = PRESETS[preset]
+    kept = config.stages if stages is None else tuple(stages)
+    if not kept or list(kept) != sorted(set(kept) & set(STAGES)):
+        raise UsageError(
+            f"Stages are one or more of 1, 2, 3, 4 in rising order, got {', '.join(map(str, kept)) or 'none'}."
+        )
+    positions = [config.stages.index(stage) for stage in kept]
+    chosen = tuple(config.budgets[position] for position in positions) if budgets is None else tuple(budgets)
+    height, width = input_size or config.input_size
+    return replace(
+        config,
+        backbone=backbone or config.backbone,
+        stages=kept,
+        budgets=chosen,
+        reconstruction_widths=tuple(config.reconstruction_widths[position] for position in positions),
+        grid_stage=config.grid_stage if config.grid_stage in kept else kept[0],
+        bank_stages=tuple(stage for stage in config.bank_stages if stage in kept),
+        residuals=min(config.residuals, 2 * sum(chosen)),
+        input_height=height,
+        input_width=width,
+    )

@@ -1,0 +1,97 @@
+"""What each part of a training is worth: the same short training with one thing changed at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import click
+from common import Row
+from trainings import Trained, Workshop
+
+from edgead.models.inspection import InspectionModel
+from edgead.synthesis import DEFAULT_MIX
+from edgead.training.settings import TrainSettings
+
+_LENGTHS = (0.25, 0.5, 2.0)  # of the ablation's own training
+_RESIDUALS = (32, 192)
+
+
+@dataclass(frozen=True)
+class Variation:
+    """One change of the settings; `about` groups what is compared with each other."""
+
+    about: str
+    name: str
+    settings: TrainSettings
+
+
+def variations(base: TrainSettings) -> Iterator[Variation]:
+    """All that is trained besides the base."""
+    yield from _sources(base)
+    yield from _shapes(base)
+    for length in _LENGTHS:
+        longer = replace(base, steps=max(1, round(length * base.steps)))
+        yield Variation("training length", f"{length:g} x the steps", longer)
+
+
+def _sources(base: TrainSettings) -> Iterator[Variation]:
+    mix = dict(base.synthesis or DEFAULT_MIX)
+    for name in mix:
+        rest = {other: weight for other, weight in mix.items() if other != name}
+        if rest:
+            yield Variation("synthesis", f"without {name}", replace(base, synthesis=rest))
+            yield Variation("synthesis", f"{name} alone", replace(base, synthesis={name: 1.0}))
+
+
+def _shapes(base: TrainSettings) -> Iterator[Variation]:
+    model = base.model
+    for residuals in _RESIDUALS:
+        shape = replace(model, residuals=min(residuals, 2 * sum(model.budgets)))
+        yield Variation("residual selection", f"{shape.residuals} residuals", replace(base, model=shape))
+    everything = replace(model, residuals=2 * sum(model.budgets))
+    yield Variation("residual selection", "all residuals, ranked", replace(base, model=everything))
+    halves = tuple(max(1, budget // 2) for budget in model.budgets)
+    residuals = min(model.residuals, 2 * sum(halves))
+    narrow = replace(model, budgets=halves, residuals=residuals)
+    yield Variation("feature selection", "half the channels", replace(base, model=narrow))
+
+
+def ablate(workshop: Workshop, data: Path, base: TrainSettings) -> tuple[list[Row], list[dict[str, object]]]:
+    """Rows of differences to the base, and everything measured."""
+    click.echo(f"Ablation on {data.name}: {base.steps} steps each", err=True)
+    reference = workshop.trained(data, base, label="ablation-base")
+    found = [("", "base", reference), *_scores(workshop, data, reference)]
+    for change in variations(base):
+        label = "ablation-" + change.name.replace(" ", "-").replace(",", "")
+        found.append((change.about, change.name, workshop.trained(data, change.settings, label=label)))
+    rows = [_row(about, name, trained, reference) for about, name, trained in found]
+    return rows, [{"about": about, "name": name, **trained.to_json()} for about, name, trained in found]
+
+
+def _scores(workshop: Workshop, data: Path, reference: Trained) -> Iterator[tuple[str, str, Trained]]:
+    """The base's two views alone. The bank has no part in the gradients, so nothing is trained again."""
+    model = reference.run.model()
+    for name, weights in (("discriminator alone", (1.0, 0.0)), ("bank of good features alone", (0.0, 1.0))):
+        if weights[1] and model.realnet.bank is None:
+            continue
+        rule = replace(model.rule, score_weights=weights, map_weights=weights)
+        alone = InspectionModel(model.realnet, rule)
+        yield "score", name, workshop.evaluated(reference.run, data, alone)
+
+
+def _row(about: str, name: str, trained: Trained, reference: Trained) -> Row:
+    value, base = trained.figures["image_auroc"], reference.figures["image_auroc"]
+    parts = [f"{key} {_or_dash(trained.figures[key])}" for key in ("pixel_auroc", "au_pro")]
+    if value is not None and base is not None and trained is not reference:
+        parts.insert(0, f"{value - base:+.4f} to the base")
+    claim = f"ablation, {about}: {name}" if about else "ablation: base"
+    how = (
+        f"{trained.run.settings.steps} steps, seed {trained.run.settings.seed}, float run; {', '.join(parts)}"
+    )
+    return Row(claim, value, "image AUROC", higher_is_better=True, how=how)
+
+
+def _or_dash(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.onnx import symbolic_helper
 
-from edgead.compile.graph import simplify
+from edgead.compile.simplify import simplify
 from edgead.errors import CompileError
 
 OPSET = 17

@@ -14,6 +14,8 @@ import onnx
 from onnx import numpy_helper, shape_inference
 from onnx.reference import ReferenceEvaluator
 
+from edgead.errors import CompileError
+
 # Folding may enlarge a model (an Expand of one number); beyond this many elements a node is left alone.
 _LARGEST_FOLDED = 65_536
 _CHANNELWISE = {"Relu", "Clip", "LeakyRelu", "Sigmoid", "Identity"}
@@ -44,22 +46,6 @@ class GraphIndex:
 def attribute(node: onnx.NodeProto, name: str, default: int) -> int:
     """An integer attribute of a node."""
     return next((int(a.i) for a in node.attribute if a.name == name), default)
-
-
-def simplify(model: onnx.ModelProto) -> dict[str, int]:
-    """Run every pass in the order in which each feeds the next; returns the changes by pass."""
-    counts = {
-        "constants folded": fold_constants(model),
-        "identities removed": remove_identities(model),
-        "paddings folded": fold_padding(model),
-        "normalisations folded": fold_input_scale(model),
-        "gathers folded": fold_gather(model),
-        "element gathers simplified": simplify_gather_elements(model),
-        "dead nodes removed": remove_dead(model),
-    }
-    sort_initializers(model)
-    onnx.checker.check_model(model)
-    return counts
 
 
 def fold_constants(model: onnx.ModelProto) -> int:
@@ -116,12 +102,15 @@ def _evaluate(
 
 
 def remove_identities(model: onnx.ModelProto) -> int:
-    """Drop Identity nodes that do not name a graph output."""
+    """Drop Identity nodes, and casts to the type that is there, unless they name a graph output."""
     index = GraphIndex(model.graph)
+    inferred = shape_inference.infer_shapes(model, data_prop=True).graph
+    types = {v.name: v.type.tensor_type.elem_type for v in [*inferred.value_info, *inferred.input]}
     removed = [
         node
         for node in model.graph.node
-        if node.op_type == "Identity" and node.output[0] not in index.outputs
+        if node.output[0] not in index.outputs
+        and (node.op_type == "Identity" or (node.op_type == "Cast" and _keeps_type(node, types)))
     ]
     for node in removed:
         _rename_input(model, node.output[0], node.input[0])
@@ -129,78 +118,8 @@ def remove_identities(model: onnx.ModelProto) -> int:
     return len(removed)
 
 
-def fold_padding(model: onnx.ModelProto) -> int:
-    """Fold a padding of rows and columns into the convolution that alone reads it.
-
-    Padding by a number c other than zero becomes a subtraction of c before, padding by zero, and c times the
-    sum of the weights in the bias. Quantizers understand that form and leave the other in float.
-    """
-    changed = 0
-    for node in list(model.graph.node):
-        index = GraphIndex(model.graph)
-        convolution = index.only_reader(node.output[0]) if node.op_type == "Pad" else None
-        padded = index.constant(node.input[1]) if convolution is not None else None
-        if convolution is None or convolution.op_type != "Conv" or padded is None or not _is_spatial(padded):
-            continue
-        value = _padding_value(node, index)
-        weights = index.constant(convolution.input[1])
-        if value is None or weights is None or not _bias_is_known(convolution, index):
-            continue
-        if value:
-            _subtract_before(model, node, convolution, value, weights)
-        convolution.input[0] = node.input[0]
-        _add_pads(convolution, [int(padded[i]) for i in (2, 3, 6, 7)])
-        model.graph.node.remove(node)
-        changed += 1
-    return changed
-
-
-def _is_spatial(padded: np.ndarray) -> bool:
-    return padded.size == 8 and not padded[[0, 1, 4, 5]].any() and bool((padded >= 0).all())
-
-
-def _padding_value(node: onnx.NodeProto, index: GraphIndex) -> float | None:
-    """The constant that a Pad writes; None for another mode or a value that is not known."""
-    if any(a.name == "mode" and a.s != b"constant" for a in node.attribute) or len(node.input) > 3:
-        return None
-    if len(node.input) < 3 or not node.input[2]:
-        return 0.0
-    value = index.constant(node.input[2])
-    return None if value is None else float(value)
-
-
-def _bias_is_known(convolution: onnx.NodeProto, index: GraphIndex) -> bool:
-    return len(convolution.input) < 3 or index.constant(convolution.input[2]) is not None
-
-
-def _subtract_before(
-    model: onnx.ModelProto,
-    pad: onnx.NodeProto,
-    convolution: onnx.NodeProto,
-    value: float,
-    weights: np.ndarray,
-) -> None:
-    index = GraphIndex(model.graph)
-    constant = _new_initializer(model, f"{pad.name}_value", np.asarray(value, np.float32))
-    shifted = f"{pad.output[0]}_shifted"
-    subtraction = onnx.helper.make_node("Sub", [pad.input[0], constant], [shifted], name=f"{pad.name}_shift")
-    model.graph.node.insert(list(model.graph.node).index(pad), subtraction)
-    pad.input[0] = shifted
-    added = value * weights.astype(np.float64).sum(axis=tuple(range(1, weights.ndim)))
-    before = index.constant(convolution.input[2]) if len(convolution.input) > 2 else None
-    bias = added if before is None else before + added
-    name = _new_initializer(model, f"{convolution.name}_bias", bias)
-    del convolution.input[2:]
-    convolution.input.append(name)
-
-
-def _add_pads(convolution: onnx.NodeProto, added: list[int]) -> None:
-    before = next((a for a in convolution.attribute if a.name == "pads"), None)
-    pads = list(before.ints) if before is not None else [0, 0, 0, 0]
-    if before is not None:
-        convolution.attribute.remove(before)
-    total = [a + b for a, b in zip(pads, added, strict=True)]
-    convolution.attribute.append(onnx.helper.make_attribute("pads", total))
+def _keeps_type(cast: onnx.NodeProto, types: dict[str, int]) -> bool:
+    return types.get(cast.input[0]) == attribute(cast, "to", -1)
 
 
 def fold_input_scale(model: onnx.ModelProto) -> int:
@@ -222,7 +141,7 @@ def fold_input_scale(model: onnx.ModelProto) -> int:
         if factor.size not in {1, weights.shape[1]} or node.output[0] != convolution.input[0]:
             continue
         scaled = weights * factor.reshape(1, -1, 1, 1)
-        convolution.input[1] = _new_initializer(model, f"{convolution.input[1]}_scaled", scaled)
+        convolution.input[1] = new_initializer(model, f"{convolution.input[1]}_scaled", scaled)
         convolution.input[0] = node.input[0]
         model.graph.node.remove(node)
         changed += 1
@@ -259,7 +178,7 @@ def fold_gather(model: onnx.ModelProto) -> int:
         for position, name in enumerate(convolution.input):
             value = index.constant(name) if position else None
             if value is not None:
-                convolution.input[position] = _new_initializer(model, f"{name}_kept", value[kept])
+                convolution.input[position] = new_initializer(model, f"{name}_kept", value[kept])
         _rename_input(model, node.output[0], node.input[0])
         model.graph.node.remove(node)
         changed += 1
@@ -298,7 +217,7 @@ def simplify_gather_elements(model: onnx.ModelProto) -> int:
         shape = index.constant(expand.input[1])
         if shape is None or shape.size != 4 or not _one_per_channel(model, expand.input[0]):
             continue
-        flat = _new_initializer(model, f"{node.name}_flat_shape", np.asarray([-1], np.int64))
+        flat = new_initializer(model, f"{node.name}_flat_shape", np.asarray([-1], np.int64))
         reshape = onnx.helper.make_node(
             "Reshape", [expand.input[0], flat], [f"{node.output[0]}_order"], name=f"{node.name}_order"
         )
@@ -338,6 +257,27 @@ def remove_dead(model: onnx.ModelProto) -> int:
     return len(dead)
 
 
+def sort_nodes(model: onnx.ModelProto) -> None:
+    """Order nodes so that each follows what it reads, and otherwise as they were."""
+    nodes = list(model.graph.node)
+    made_here = {name for node in nodes for name in node.output}
+    ordered: list[onnx.NodeProto] = []
+    made: set[str] = set()
+    while nodes:
+        waiting = []
+        for node in nodes:
+            if all(name in made or name not in made_here for name in node.input):
+                ordered.append(node)
+                made.update(node.output)
+            else:
+                waiting.append(node)
+        if len(waiting) == len(nodes):
+            raise CompileError(f"The graph has a cycle through '{nodes[0].name}'.")
+        nodes = waiting
+    del model.graph.node[:]
+    model.graph.node.extend(ordered)
+
+
 def sort_initializers(model: onnx.ModelProto) -> None:
     """Order initializers by first use, so that equal networks give equal bytes."""
     order: dict[str, int] = {}
@@ -355,7 +295,7 @@ def describe_graph(model: bytes) -> str:
     return f"{counts.total()} nodes, {counts['Conv']} of them convolutions"
 
 
-def _new_initializer(model: onnx.ModelProto, name: str, value: np.ndarray) -> str:
+def new_initializer(model: onnx.ModelProto, name: str, value: np.ndarray) -> str:
     taken = {tensor.name for tensor in model.graph.initializer}
     while name in taken:
         name += "_"

@@ -18,7 +18,7 @@ import onnx
 from onnx import numpy_helper
 
 from edgead.compile.export import INPUT
-from edgead.compile.graph import GraphIndex, remove_dead, sort_initializers
+from edgead.compile.graph import GraphIndex, remove_dead, sort_initializers, sort_nodes
 from edgead.compile.recipe import QuantizationSpec
 from edgead.errors import CompileError, UsageError
 
@@ -208,9 +208,24 @@ def revert_operations(quantized: bytes, original: bytes, names: Collection[str])
             inputs = wanted[node.name].input
             del node.input[:]
             node.input.extend(_float_name(name, weights, present, model) for name in inputs)
+    _restore_producers(model, source)
+    sort_nodes(model)
     remove_dead(model)
     sort_initializers(model)
     return model.SerializeToString(deterministic=True)
+
+
+def _restore_producers(model: onnx.ModelProto, source: onnx.ModelProto) -> None:
+    """Bring back nodes that quantization left out, such as a cast that a quantizer moved across."""
+    makers = {name: node for node in source.graph.node for name in node.output}
+    made = {name for node in model.graph.node for name in node.output}
+    queue = [name for node in model.graph.node for name in node.input]
+    while queue:
+        name = queue.pop()
+        if name in makers and name not in made:
+            made.update(makers[name].output)
+            model.graph.node.append(makers[name])
+            queue += makers[name].input
 
 
 def _float_name(

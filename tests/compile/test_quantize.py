@@ -110,3 +110,17 @@ def test_a_pattern_that_fits_nothing_is_an_error_with_the_layers(original: bytes
     spec = QuantizationSpec(keep_layers=("/decoder/*",))
     with pytest.raises(UsageError, match=r"'/decoder/\*' fits no operation.*Layers: /stem/stem.0/Conv"):
         kept_operations(_graph(original), spec)
+
+
+def test_reverting_brings_back_what_quantization_left_out(original: bytes, quantized: bytes) -> None:
+    model = _graph(quantized)
+    operation = next(node for node in model.graph.node if node.name == "/recon1/recon1.2/Conv")
+    source = next(node for node in _graph(original).graph.node if node.name == operation.name)
+    between = next(node for node in model.graph.node if source.input[0] in node.output)
+    between.output[0] = "renamed"
+    for node in model.graph.node:
+        for place, name in enumerate(node.input):
+            node.input[place] = "renamed" if name == source.input[0] else name
+    reverted = _graph(revert_operations(model.SerializeToString(), original, [operation.name]))
+    onnx.checker.check_model(reverted)  # wants every node after what it reads
+    assert any(source.input[0] in node.output for node in reverted.graph.node)

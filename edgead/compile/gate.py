@@ -22,7 +22,9 @@ Figures: TypeAlias = "dict[str, float | None]"
 Answering: TypeAlias = "Callable[[bytes, Sequence[PreparedImage]], list[Answer]]"
 _LIMITED = {"image_auroc": "max_drop_image_auroc", "au_pro": "max_drop_au_pro"}
 _NAMED_LAYERS = 5
-_IMAGES_PER_LAYER = 12  # enough to rank layers: their errors differ by factors, not by percents
+_IMAGES_PER_LAYER = (
+    12  # a rough ranking: on a network of 108 operations the errors of the first twelve were 9 to 15 %
+)
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ def pass_gate(
     """Accept the INT8 graph, or one with its costliest operations back in float, or raise AccuracyGateError.
 
     `answer` runs a graph in the engine it is meant for. Operations go back in doubling numbers (1, 2, 4,
-    ...), at most `spec.tries` times: trying every number would make a refusal take an hour.
+    ...), at most `spec.tries` times: every try is a run over all images.
     """
     _check_judges(images)
     before = measure(float_answers, images)

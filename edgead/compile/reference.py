@@ -21,7 +21,7 @@ _TIGHTEST, _LOOSEST = 1e-3, 0.1
 def reference_images(images: Sequence[PreparedImage], *, seed: int = 0) -> NDArray[np.uint8]:
     """Four inputs N H W 3: a good and an anomalous image, each plain and under random noise.
 
-    Pure noise would not do: its maps are many times those of a part, and with them the tolerance.
+    Not pure noise: activations beyond the calibrated ranges would set the scale of the tolerance.
     """
     good = next((item.image for item in images if not item.is_anomalous), None)
     anomalous = next((item.image for item in images if item.is_anomalous), good)

@@ -42,9 +42,8 @@ def realnet_config(
     config = PRESETS[preset]
     kept = config.stages if stages is None else tuple(stages)
     if not kept or list(kept) != sorted(set(kept) & set(STAGES)):
-        raise UsageError(
-            f"Stages are one or more of 1, 2, 3, 4 in rising order, got {', '.join(map(str, kept)) or 'none'}."
-        )
+        found = ", ".join(map(str, kept)) or "none"
+        raise UsageError(f"Stages are one or more of 1, 2, 3, 4 in rising order, got {found}.")
     positions = [config.stages.index(stage) for stage in kept]
     chosen = tuple(config.budgets[position] for position in positions) if budgets is None else tuple(budgets)
     height, width = input_size or config.input_size

@@ -116,7 +116,9 @@ def read_run(path: str | Path) -> Run:
     if not folder.is_dir():
         raise DataError(f"{folder} is not a run folder: there is no such folder. Make one with edgead train.")
     if not (folder / RUN_FILE).exists() and (folder / CHECKPOINT_FILE).exists():
-        raise DataError(f"The training in {folder} has not ended. Go on with it: give the same edgead train command again.")
+        raise DataError(
+            f"The training in {folder} has not ended. Give the same edgead train command again to go on with it."
+        )
     content = _read_json(folder / RUN_FILE)
     if content.get("schema_version") != SCHEMA_VERSION:
         raise DataError(

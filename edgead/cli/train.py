@@ -1,0 +1,147 @@
+"""`edgead train`: from a folder of good images to a run folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgead.cli.options import json_option, write_json
+from edgead.cli.stage_progress import stage_progress
+from edgead.errors import TrainingError, UsageError
+
+if TYPE_CHECKING:
+    from edgead.training.run import Run
+    from edgead.training.settings import TrainSettings
+
+
+@click.command()
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), metavar="RUN", help="Write this run folder."
+)
+@click.option("--steps", type=click.IntRange(min=1), help="Steps of training.  [default: 1500]")
+@click.option("--minutes", type=float, help="Train for about this long, in place of --steps.")
+@click.option("--preset", default="compact", show_default=True, help="compact, or paper (large and slow).")
+@click.option("--backbone", metavar="NAME", help="The frozen network behind all.  [default: the preset's]")
+@click.option("--stages", metavar="LIST", help="Its stages in use, as in 1,2,3.  [default: the preset's]")
+@click.option("--budgets", metavar="LIST", help="Channels kept of each stage.  [default: the preset's]")
+@click.option("--input-size", metavar="SIZE", help="Height x width, as in 256 or 256x512.  [default: 256]")
+@click.option("--synthesis", metavar="MIX", help="Sources of anomalies, as in seamless=0.3,near=0.7.")
+@click.option("--textures", metavar="FOLDER", help="Images as textures of anomalies, in place of drawn ones.")
+@click.option("--batch", type=int, help="Images per step, half of them anomalous.  [default: 16]")
+@click.option("--learning-rate", type=float, help="[default: 0.001]")
+@click.option("--seed", type=click.IntRange(min=0), help="[default: 0]")
+@click.option("--false-alarm-rate", type=float, help="Good parts that may be rejected.  [default: 0.02]")
+@json_option
+def command(data: Path, out: Path, minutes: float | None, json_path: str | None, **chosen: Any) -> None:
+    """Train on the good images of DATA: a folder of them, or one in the layout of MVTec AD.
+
+    \b
+    Examples:
+      edgead train parts/good --out runs/part
+      edgead train parts/good --out runs/part --minutes 20 --synthesis seamless=0.3,near=0.7
+      torchrun --nproc-per-node 2 -m edgead train parts/good --out runs/part
+
+    Some good images are held out: they set the threshold. Test images are not read. When RUN holds an
+    unfinished training with the same settings on the same images, it goes on from the last checkpoint, to the
+    same result; just give the same command again.
+    """
+    settings = _settings(minutes=minutes, **chosen)
+    from edgead.training.train import train
+
+    try:
+        with stage_progress() as on_progress:
+            run = train(data, out, settings=settings, minutes=minutes, on_progress=on_progress)
+    except KeyboardInterrupt:
+        raise TrainingError(_interrupted(out)) from None
+    if run is None:  # a process of torchrun that is not the first
+        return
+    if json_path is not None:
+        write_json(json_path, _answer(run))
+    if json_path != "-":
+        _print(run)
+
+
+def _settings(*, minutes: float | None, **chosen: Any) -> TrainSettings:
+    """The options as settings; what was not given is left to the defaults there."""
+    if minutes is not None and chosen["steps"] is not None:
+        raise UsageError("Give --steps or --minutes, not both: one decides the other.")
+    if chosen["textures"] is not None and not Path(chosen["textures"]).is_dir():
+        raise UsageError(f"--textures: expected a folder of images, {chosen['textures']} is none.")
+    from edgead.models.presets import realnet_config
+    from edgead.synthesis import parse_mix
+    from edgead.training.settings import TrainSettings
+
+    model = realnet_config(
+        chosen["preset"],
+        backbone=chosen["backbone"],
+        stages=_numbers("--stages", chosen["stages"]),
+        budgets=_numbers("--budgets", chosen["budgets"]),
+        input_size=_size(chosen["input_size"]),
+    )
+    given = {
+        name: chosen[name] for name in ("steps", "batch", "learning_rate", "seed", "false_alarm_rate")
+    } | {
+        "synthesis": None if chosen["synthesis"] is None else parse_mix(chosen["synthesis"]),
+        "texture_folder": chosen["textures"],
+    }
+    return TrainSettings(model=model, **{name: value for name, value in given.items() if value is not None})
+
+
+def _numbers(option: str, text: str | None, *, separator: str = ",") -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    try:
+        return tuple(int(part) for part in text.split(separator))
+    except ValueError:
+        raise UsageError(
+            f"{option}: expected whole numbers joined by '{separator}', found '{text}'."
+        ) from None
+
+
+def _size(text: str | None) -> tuple[int, int] | None:
+    """(height, width) of "256" or "256x512"."""
+    sides = _numbers("--input-size", text, separator="x")
+    if sides is None:
+        return None
+    if len(sides) > 2:
+        raise UsageError(f"--input-size: expected one number, or height x width, found '{text}'.")
+    return sides[0], sides[-1]
+
+
+def _interrupted(out: Path) -> str:
+    if (out / "checkpoint.safetensors").exists():
+        return f"Interrupted. {out} holds the last checkpoint: the same command goes on from there."
+    return f"Interrupted before the first checkpoint in {out}: the same command begins again."
+
+
+def _answer(run: Run) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return {
+        "run": str(run.path),
+        "name": run.name,
+        "seconds": run.seconds,
+        "settings": run.settings.to_json(),
+        "validation": dict(run.validation),
+        "threshold": asdict(run.threshold),
+        "hashes": dict(run.hashes),
+    }
+
+
+def _print(run: Run) -> None:
+    threshold, steps = run.threshold, run.settings.steps
+    click.echo(f"{run.path}: {run.config.backbone}, {steps} steps in {run.seconds / 60:.1f} minutes")
+    click.echo("Held-out good images and synthetic anomalies on them (not real defects):")
+    for name, value in run.validation.items():
+        click.echo(f"  {name:<12} {'not defined' if value is None else format(value, '.4f')}")
+    click.echo(
+        f"Threshold {threshold.score:.4g}, {threshold.method}: a good part exceeds it with probability "
+        f"{threshold.false_alarm_rate:.1%} ({threshold.interval_low:.1%} to {threshold.interval_high:.1%} at "
+        f"{threshold.confidence:.0%} confidence)"
+    )
+    name = run.path.resolve().name
+    click.echo(f"Next: edgead compile {os.fspath(run.path)} --target intel-cpu --out {name}.edgead")

@@ -2,8 +2,8 @@
 
 Quantizing the ONNX graph rather than OpenVINO's own costs nothing in speed: with EfficientNet-Lite0 and three
 reconstruction networks at 256 x 256, on one shared core with AMX, OpenVINO ran the Q/DQ graph 1.1 to 1.25
-times as fast as the one that NNCF made of the OpenVINO model. Maps correlated alike with float (0.972 and 0.973);
-the scores of 20 images did not settle which is better. Not measured: processors without AMX.
+times as fast as the one that NNCF made of the OpenVINO model. Maps correlated alike with float (0.972 and
+0.973); the scores of 20 images did not settle which is better. Not measured: processors without AMX.
 """
 
 from __future__ import annotations

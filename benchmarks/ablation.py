@@ -16,6 +16,14 @@ from edgead.training.settings import TrainSettings
 
 _LENGTHS = (0.25, 0.5, 2.0)  # of the ablation's own training
 _RESIDUALS = (32, 192)
+# name, score weights (logits, distances), map weights (logits, residuals, distances)
+_SCORES = (
+    ("discriminator alone: RealNet's own verdict", (1.0, 0.0), (1.0, 0.0, 0.0)),
+    ("bank of good features alone", (0.0, 1.0), (0.0, 0.0, 1.0)),
+    ("without the bank of good features", (1.0, 0.0), (1.0, 1.0, 0.0)),
+    ("without plain residuals in the map", (1.0, 1.0), (1.0, 0.0, 1.0)),
+)
+_METRICS = ("image_auroc", "pixel_auroc", "au_pro")
 
 
 @dataclass(frozen=True)
@@ -58,27 +66,30 @@ def _shapes(base: TrainSettings) -> Iterator[Variation]:
     yield Variation("feature selection", "half the channels", replace(base, model=narrow))
 
 
-def ablate(workshop: Workshop, data: Path, base: TrainSettings) -> tuple[list[Row], list[dict[str, object]]]:
-    """Rows of differences to the base, and everything measured."""
+def ablate(
+    workshop: Workshop, data: Path, settings: TrainSettings, *, minutes: float | None
+) -> tuple[list[Row], list[dict[str, object]]]:
+    """Rows, the base first, and everything measured. All have the base's number of steps."""
+    reference = workshop.trained(data, settings, label="ablation-base", minutes=minutes)
+    base = reference.run.settings
     click.echo(f"Ablation on {data.name}: {base.steps} steps each", err=True)
-    reference = workshop.trained(data, base, label="ablation-base")
     found = [("", "base", reference), *_scores(workshop, data, reference)]
     for change in variations(base):
         label = "ablation-" + change.name.replace(" ", "-").replace(",", "")
         found.append((change.about, change.name, workshop.trained(data, change.settings, label=label)))
+    click.echo(_table(found))
     rows = [_row(about, name, trained, reference) for about, name, trained in found]
     return rows, [{"about": about, "name": name, **trained.to_json()} for about, name, trained in found]
 
 
 def _scores(workshop: Workshop, data: Path, reference: Trained) -> Iterator[tuple[str, str, Trained]]:
-    """The base's two views alone. The bank has no part in the gradients, so nothing is trained again."""
+    """The base's views alone and left out. They have no part in the gradients: nothing is trained again."""
     model = reference.run.model()
-    for name, weights in (("discriminator alone", (1.0, 0.0)), ("bank of good features alone", (0.0, 1.0))):
-        if weights[1] and model.realnet.bank is None:
+    for name, score_weights, map_weights in _SCORES:
+        if score_weights == (0.0, 1.0) and model.realnet.bank is None:
             continue
-        rule = replace(model.rule, score_weights=weights, map_weights=weights)
-        alone = InspectionModel(model.realnet, rule)
-        yield "score", name, workshop.evaluated(reference.run, data, alone)
+        rule = replace(model.rule, score_weights=score_weights, map_weights=map_weights)
+        yield "score", name, workshop.evaluated(reference.run, data, InspectionModel(model.realnet, rule))
 
 
 def _row(about: str, name: str, trained: Trained, reference: Trained) -> Row:
@@ -87,10 +98,17 @@ def _row(about: str, name: str, trained: Trained, reference: Trained) -> Row:
     if value is not None and base is not None and trained is not reference:
         parts.insert(0, f"{value - base:+.4f} to the base")
     claim = f"ablation, {about}: {name}" if about else "ablation: base"
-    how = (
-        f"{trained.run.settings.steps} steps, seed {trained.run.settings.seed}, float run; {', '.join(parts)}"
-    )
+    settings = trained.run.settings
+    how = f"{settings.steps} steps, seed {settings.seed}, float run; {', '.join(parts)}"
     return Row(claim, value, "image AUROC", higher_is_better=True, how=how)
+
+
+def _table(found: list[tuple[str, str, Trained]]) -> str:
+    lines = [f"{'':<52}" + "".join(f"{metric:>13}" for metric in _METRICS)]
+    for about, name, trained in found:
+        cells = "".join(f"{_or_dash(trained.figures[metric]):>13}" for metric in _METRICS)
+        lines.append(f"{f'{about}: {name}' if about else name:<52}{cells}")
+    return "\n".join(lines) + "\n"
 
 
 def _or_dash(value: float | None) -> str:

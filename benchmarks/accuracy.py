@@ -105,11 +105,11 @@ def main(
         first = next(iter(data))
         extra: dict[str, Any] = {}
         if ablation:
-            base = plan.settings(first, data[first], seed=0, minutes=ablation_minutes)
-            more, extra["ablation"] = ablate(workshop, data[first], base)
+            base, wanted = plan.settings(first, seed=0), None if plan.steps else ablation_minutes
+            more, extra["ablation"] = ablate(workshop, data[first], base, minutes=wanted)
             rows += more
         if without_siblings:
-            more, extra["without_siblings"] = plan.without_siblings(first, data[first])
+            more, extra["without_siblings"] = plan.without_siblings(first, data[first], results[0])
             rows += more
     click.echo(_kinds(results))
     settings = {"minutes": minutes or MINUTES, "steps": steps, "trainings": details, **extra}
@@ -154,54 +154,60 @@ class _Plan:
     def __init__(self, workshop: Workshop, *, minutes: float | None, steps: int | None, quick: bool) -> None:
         self.workshop, self.minutes, self.steps, self.quick = workshop, minutes, steps, quick
 
-    def settings(self, name: str, path: Path, *, seed: int, minutes: float | None = None) -> TrainSettings:
+    def settings(self, name: str, *, seed: int) -> TrainSettings:
         settings = replace(SETTINGS.get(name, SETTINGS["other"]), seed=seed)
         if self.quick:
             settings = replace(settings, selection_batches=1, batch=4)
-        if self.steps is not None:
-            return replace(settings, steps=self.steps)
-        wanted = minutes or self.minutes or MINUTES.get(name, MINUTES["other"])
-        return replace(settings, steps=self.workshop.steps_for(wanted, path, settings))
+        return replace(settings, steps=self.steps) if self.steps else settings
 
     def results(self, name: str, path: Path) -> list[Result]:
         seeds = SEEDS.get(name, SEEDS["other"])[: 1 if self.quick else None]
         return [self.result(name, path, seed=seed) for seed in seeds]
 
     def result(self, name: str, path: Path, *, seed: int) -> Result:
-        settings = self.settings(name, path, seed=seed)
-        trained = self.workshop.trained(path, settings, label=f"{name}-seed{seed}")
+        minutes = None if self.steps else self.minutes or MINUTES.get(name, MINUTES["other"])
+        settings = self.settings(name, seed=seed)
+        trained = self.workshop.trained(path, settings, label=f"{name}-seed{seed}", minutes=minutes)
         return Result(name, trained, self.workshop.compiled(trained.run, path))
 
-    def without_siblings(self, name: str, path: Path) -> tuple[list[Row], dict[str, Any]]:
-        """Train without the images that show a part of the good test images; and, to tell that from training
-        on fewer images, without as many drawn at random."""
-        dataset = open_dataset(path)
-        train = [sample.path for sample in dataset.train]
-        good = [sample.path for sample in dataset.test if not sample.is_anomalous]
-        found = find_siblings(good, train)
-        hit = {other.name for others in found.values() for other in others}
-        every = sorted(other.name for other in train)
-        drawn = np.random.default_rng(0).permutation(len(every))[: len(hit)]
-        kept = {
-            "without siblings": set(every) - hit,
-            "without as many at random": set(every) - {every[number] for number in drawn},
-        }
-        counts = (
-            f"{sum(map(bool, found.values()))} of {len(good)} good test images have siblings among the "
-            f"training images; {len(hit)} of {len(train)} are left out"
-        )
-        rows, details = [], {"counts": counts}
-        steps = self.settings(name, path, seed=0).steps
+    def without_siblings(self, name: str, path: Path, like: Result) -> tuple[list[Row], dict[str, Any]]:
+        """Train without the images that show a part of the good test images, as `like` was trained.
+
+        And without as many drawn at random, to tell what siblings do from what fewer images do.
+        """
+        kept, counts = _without_siblings(path)
+        rows: list[Row] = []
+        details: dict[str, Any] = {"counts": counts}
         for title, names in kept.items():
-            root = subset(self.workshop.folder / f"{name}-{title.replace(' ', '-')}", path, train_names=names)
-            settings = replace(self.settings(name, path, seed=0), steps=steps)
-            trained = self.workshop.trained(root, settings, label=f"{name}-{title.replace(' ', '-')}")
+            label = f"{name}-{title.replace(' ', '-')}"
+            root = subset(self.workshop.folder / f"{label}-data", path, train_names=names)
+            trained = self.workshop.trained(root, like.trained.run.settings, label=label)
             details[title] = trained.to_json()
             rows += [
                 Row(f"{name} {title}, {NAMES[metric]}", trained.figures[metric], "", None, None, True, counts)
                 for metric in NAMES
             ]
         return rows, details
+
+
+def _without_siblings(path: Path) -> tuple[dict[str, set[str]], str]:
+    """Names of the training images that are kept, by what is left out; and what was found, in words."""
+    dataset = open_dataset(path)
+    train = [sample.path for sample in dataset.train]
+    good = [sample.path for sample in dataset.test if not sample.is_anomalous]
+    found = find_siblings(good, train)
+    hit = {other.name for others in found.values() for other in others}
+    every = sorted(other.name for other in train)
+    drawn = np.random.default_rng(0).permutation(len(every))[: len(hit)]
+    counts = (
+        f"{sum(map(bool, found.values()))} of {len(good)} good test images have siblings among the training "
+        f"images; {len(hit)} of {len(train)} are left out"
+    )
+    kept = {
+        "without siblings": set(every) - hit,
+        "without as many at random": set(every) - {every[number] for number in drawn},
+    }
+    return kept, counts
 
 
 def result_rows(results: Sequence[Result]) -> list[Row]:

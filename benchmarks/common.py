@@ -124,7 +124,7 @@ def time_in_turns(
     samples: dict[str, list[int]] = {name: [] for name in calls}
     clock = time.perf_counter_ns
     for number in range(rounds):
-        order = list(calls) if number % 2 == 0 else list(reversed(calls))
+        order = list(calls) if number % 2 == 0 else list(calls)[::-1]
         for name in order:
             call = calls[name]
             for repetition in range(block + unsettled):

@@ -33,7 +33,7 @@ def find_siblings(test: Sequence[Path], train: Sequence[Path]) -> dict[Path, tup
     near = correlations >= LEAST_CORRELATION
     near |= number_distances(test, train) <= NEAREST_NUMBERS
     return {
-        path: tuple(train[column] for column in np.flatnonzero(row))
+        path: tuple(train[int(column)] for column in np.flatnonzero(row))
         for path, row in zip(test, near, strict=True)
     }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -63,8 +62,8 @@ def _backbone_onnx(name: str, stages: Sequence[int], shape: tuple[int, ...]) -> 
     import onnx
     import torch
 
-    from edgead.compile.export import INPUT, OPSET
-    from edgead.compile.graph import simplify
+    from edgead.compile import export
+    from edgead.compile.simplify import simplify
     from edgead.models.backbones import build_backbone
     from edgead.models.folding import fold_backbone
 
@@ -76,14 +75,9 @@ def _backbone_onnx(name: str, stages: Sequence[int], shape: tuple[int, ...]) -> 
         def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
             return tuple(self.backbone(images.permute(0, 3, 1, 2).float()))
 
-    buffer, example = io.BytesIO(), torch.zeros((1, *shape), dtype=torch.uint8)
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            Alone().eval(), (example,), buffer, input_names=[INPUT],
-            output_names=[f"stage{stage}" for stage in stages], opset_version=OPSET, dynamo=False,
-        )  # fmt: skip
-    proto = onnx.load_model_from_string(buffer.getvalue())
+    # The public function insists on a map and a score; what is traced must otherwise be traced alike.
+    content = export._export(Alone().eval(), torch.zeros((1, *shape), dtype=torch.uint8))
+    proto = onnx.load_model_from_string(content)
     simplify(proto)
     return bytes(proto.SerializeToString(deterministic=True))
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import math
 import shutil
 import sys
-import tempfile
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +25,6 @@ from edgead.training.run import RUN_FILE, Run, read_run
 from edgead.training.settings import TrainSettings
 from edgead.training.train import train
 
-_PROBE_STEPS = 40  # whose later half tells the speed
 _TARGET = "intel-cpu"
 
 
@@ -70,20 +65,23 @@ class Workshop:
         self.folder, self.recipe = folder, recipe
         folder.mkdir(parents=True, exist_ok=True)
 
-    def run(self, data: Path, settings: TrainSettings, *, label: str) -> Run:
-        """The run of these settings on these data, trained unless it is there; a killed one goes on."""
-        out = self.folder / f"{label}-{_digest(data, settings)}"
+    def run(self, data: Path, settings: TrainSettings, *, label: str, minutes: float | None = None) -> Run:
+        """The run of these settings on these data, trained unless it is there; a killed one goes on.
+
+        `minutes` decides the steps, as in `edgead train --minutes`.
+        """
+        out = self.folder / f"{label}-{_digest(data, settings, minutes)}"
         if (out / RUN_FILE).exists():
             return read_run(out)
-        tell = _Teller(label)
-        found = train(data, out, settings=settings, on_progress=tell)
-        tell.end()
+        found = train(data, out, settings=settings, minutes=minutes, on_progress=_Teller(label))
         if found is None:
             raise click.ClickException("This benchmark is not run under torchrun.")
         return found
 
-    def trained(self, data: Path, settings: TrainSettings, *, label: str) -> Trained:
-        run = self.run(data, settings, label=label)
+    def trained(
+        self, data: Path, settings: TrainSettings, *, label: str, minutes: float | None = None
+    ) -> Trained:
+        run = self.run(data, settings, label=label, minutes=minutes)
         return self.evaluated(run, data, run.model())
 
     def evaluated(self, run: Run, data: Path, model: InspectionModel) -> Trained:
@@ -99,17 +97,6 @@ class Workshop:
         with edgead.open(out) as inspector:
             found = evaluate(predictor_from_inspector(inspector), open_dataset(data).test)
         return Compiled(out, note.read_text(encoding="utf-8"), found.summary(), _by_kind(found))
-
-    def steps_for(self, minutes: float, data: Path, settings: TrainSettings) -> int:
-        """How many steps fit in `minutes` here, by a short training that is thrown away; asked once."""
-        path = self.folder / "speed.json"
-        known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        key = _digest(data, replace(settings, steps=1, seed=0))
-        if key not in known:
-            known[key] = _measure_speed(data, settings)
-            path.write_text(json.dumps(known, indent=1), encoding="utf-8")
-        speed = known[key]
-        return max(1, math.floor((60 * minutes - speed["before_seconds"]) / speed["step_seconds"]))
 
 
 def subset(root: Path, data: Path, *, train_names: set[str], test_every: int = 1) -> Path:
@@ -161,34 +148,12 @@ def _by_kind(found: Evaluation) -> dict[str, Any]:
     return kinds
 
 
-def _digest(data: Path, settings: TrainSettings) -> str:
+def _digest(data: Path, settings: TrainSettings, minutes: float | None) -> str:
     """Short name of a training: equal for equal settings on the same training files."""
     names = sorted(sample.path.name for sample in open_dataset(data).train)
-    text = json.dumps([names, settings.to_json()], sort_keys=True)
+    asked = settings.to_json() | ({} if minutes is None else {"steps": f"{minutes:g} minutes"})
+    text = json.dumps([names, asked], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:10]
-
-
-class _Enough(Exception):  # noqa: N818 - ends a probe, no error
-    pass
-
-
-def _measure_speed(data: Path, settings: TrainSettings) -> Mapping[str, float]:
-    started, times = time.monotonic(), []
-
-    def watch(progress: Any) -> None:
-        if progress.stage == "training":
-            times.append(time.monotonic())
-        if len(times) == _PROBE_STEPS:
-            raise _Enough
-
-    click.echo(f"Measuring the speed of training on {data.name} ...", err=True)
-    with tempfile.TemporaryDirectory(prefix="edgead-probe-") as folder, contextlib.suppress(_Enough):
-        train(data, folder, settings=replace(settings, steps=_PROBE_STEPS + 1), on_progress=watch)
-    half = _PROBE_STEPS // 2
-    return {
-        "before_seconds": times[0] - started,
-        "step_seconds": (times[-1] - times[half]) / (_PROBE_STEPS - 1 - half),
-    }
 
 
 class _Teller:
@@ -207,9 +172,6 @@ class _Teller:
         losses = ", ".join(f"{name} {value:.3f}" for name, value in progress.losses.items())
         click.echo(f"  {self._label}: {tenth}, {minutes:.1f} min {losses}", err=True)
         sys.stderr.flush()
-
-    def end(self) -> None:
-        click.echo(f"  {self._label}: trained", err=True)
 
 
 def _tell_stage(stage: object) -> None:

@@ -18,10 +18,11 @@ _LENGTHS = (0.25, 0.5, 2.0)  # of the ablation's own training
 _RESIDUALS = (32, 192)
 # name, score weights (logits, distances), map weights (logits, residuals, distances)
 _SCORES = (
-    ("discriminator alone: RealNet's own verdict", (1.0, 0.0), (1.0, 0.0, 0.0)),
-    ("bank of good features alone", (0.0, 1.0), (0.0, 0.0, 1.0)),
-    ("without the bank of good features", (1.0, 0.0), (1.0, 1.0, 0.0)),
-    ("without plain residuals in the map", (1.0, 1.0), (1.0, 0.0, 1.0)),
+    ("RealNet's discriminator alone", (1.0, 0.0, 0.0), (1.0, 0.0, 0.0)),
+    ("plain residuals alone", (0.0, 1.0, 0.0), (0.0, 1.0, 0.0)),
+    ("bank of good features alone", (0.0, 0.0, 1.0), (0.0, 0.0, 1.0)),
+    ("without the bank of good features", (1.0, 1.0, 0.0), (1.0, 1.0, 0.0)),
+    ("without plain residuals", (1.0, 0.0, 1.0), (1.0, 0.0, 1.0)),
 )
 _METRICS = ("image_auroc", "pixel_auroc", "au_pro")
 
@@ -86,7 +87,7 @@ def _scores(workshop: Workshop, data: Path, reference: Trained) -> Iterator[tupl
     """The base's views alone and left out. They have no part in the gradients: nothing is trained again."""
     model = reference.run.model()
     for name, score_weights, map_weights in _SCORES:
-        if score_weights == (0.0, 1.0) and model.realnet.bank is None:
+        if score_weights[2] and model.realnet.bank is None:
             continue
         rule = replace(model.rule, score_weights=score_weights, map_weights=map_weights)
         yield "score", name, workshop.evaluated(reference.run, data, InspectionModel(model.realnet, rule))

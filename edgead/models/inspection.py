@@ -34,21 +34,26 @@ class Scale:
         return (values - self.mean) * (1.0 / self.deviation)
 
 
+_SCALES = ("logits", "distances", "pooled_logits", "pooled_residuals", "pooled_distances")
+
+
 @dataclass(frozen=True)
 class ScoreRule:
     """How the views become a map and a score. The scales are fitted on good images held out of training.
 
-    `top_share` is the share of the map's cells, the highest, whose mean logit stands for the image.
-    The distances stand for it by their mean over the image. A weight of 0 leaves a view out.
+    `top_share` is the share of the map's cells, the highest, whose mean stands for the image in the logits
+    and in the residuals, which show defects where they are. The distances, which tell whether the part as a
+    whole is like the good ones, stand for it by their mean. A weight of 0 leaves a view out.
     """
 
     top_share: float = 0.02
     map_weights: tuple[float, float, float] = (1.0, 1.0, 1.0)  # of logits, each residual, distances
-    score_weights: tuple[float, float] = (1.0, 1.0)  # of pooled logits and distances
+    score_weights: tuple[float, float, float] = (1.0, 1.0, 1.0)  # of the pooled views, in the same order
     logits: Scale = Scale()  # of single cells
     residuals: tuple[Scale, ...] = ()
     distances: Scale = Scale()
     pooled_logits: Scale = Scale()  # of images
+    pooled_residuals: Scale = Scale()
     pooled_distances: Scale = Scale()
 
     @property
@@ -58,7 +63,9 @@ class ScoreRule:
         if self.score_weights[0]:
             parts.append(f"{self.score_weights[0]:g} x mean of the highest {self.top_share:.0%} logits")
         if self.score_weights[1]:
-            parts.append(f"{self.score_weights[1]:g} x mean distance to the good features")
+            parts.append(f"{self.score_weights[1]:g} x mean of the highest {self.top_share:.0%} residuals")
+        if self.score_weights[2]:
+            parts.append(f"{self.score_weights[2]:g} x mean distance to the good features")
         return " + ".join(parts) + ", each in deviations of held-out good images"
 
     def to_json(self) -> dict[str, Any]:
@@ -69,7 +76,7 @@ class ScoreRule:
         """Read what `to_json` wrote; DataError for anything else."""
         try:
             values = {name: content[name] for name in (field.name for field in fields(cls))}
-            for name in ("logits", "distances", "pooled_logits", "pooled_distances"):
+            for name in _SCALES:
                 values[name] = Scale(**values[name])
             values["residuals"] = tuple(Scale(**scale) for scale in values["residuals"])
             values["map_weights"] = tuple(map(float, values["map_weights"]))
@@ -79,26 +86,34 @@ class ScoreRule:
             raise DataError(f"This is not a score rule: {type(error).__name__} {error}.") from error
 
 
-def pool_logits(logits: Tensor, top_share: float) -> Tensor:
-    """Mean of the highest `top_share` of the cells of each map, B h w -> B."""
-    cells = logits.flatten(1)
-    count = max(1, round(top_share * int(cells.shape[1])))
-    return cells.topk(count, dim=1, sorted=True).values.mean(dim=1)
+def pool_highest(cells: Tensor, share: float) -> Tensor:
+    """Mean of the highest `share` of the cells of each map, B h w -> B."""
+    flat = cells.flatten(1)
+    count = max(1, round(share * int(flat.shape[1])))
+    return flat.topk(count, dim=1, sorted=True).values.mean(dim=1)
 
 
 def fuse(views: Views, rule: ScoreRule) -> tuple[Tensor, Tensor]:
     """The anomaly map, B h w at the resolution of the logits and from 0 up, and the score B."""
     size = (int(views.logits.shape[-2]), int(views.logits.shape[-1]))
     anomaly_map = rule.map_weights[0] * rule.logits(views.logits) + _OFFSET
-    for residual, scale in zip(views.residuals, rule.residuals, strict=True):
-        anomaly_map = anomaly_map + rule.map_weights[1] * _enlarged(scale(residual), size)
-    score = rule.score_weights[0] * rule.pooled_logits(pool_logits(views.logits, rule.top_share))
-    if views.distances is not None:
-        distances = rule.distances(views.distances)
-        anomaly_map = anomaly_map + rule.map_weights[2] * _enlarged(distances, size)
-        pooled = rule.pooled_distances(views.distances.mean(dim=(1, 2)))
+    score = rule.score_weights[0] * rule.pooled_logits(pool_highest(views.logits, rule.top_share))
+    if views.residuals:
+        residual = _sum_residuals(views, rule, size)
+        anomaly_map = anomaly_map + rule.map_weights[1] * residual
+        pooled = rule.pooled_residuals(pool_highest(residual, rule.top_share))
         score = score + rule.score_weights[1] * pooled
+    if views.distances is not None:
+        far = _enlarged(rule.distances(views.distances), size)
+        anomaly_map = anomaly_map + rule.map_weights[2] * far
+        pooled = rule.pooled_distances(views.distances.mean(dim=(1, 2)))
+        score = score + rule.score_weights[2] * pooled
     return F.relu(anomaly_map), score
+
+
+def _sum_residuals(views: Views, rule: ScoreRule, size: tuple[int, int]) -> Tensor:
+    scaled = [scale(view) for scale, view in zip(rule.residuals, views.residuals, strict=True)]
+    return sum((_enlarged(view, size) for view in scaled[1:]), _enlarged(scaled[0], size))
 
 
 def _enlarged(view: Tensor, size: tuple[int, int]) -> Tensor:
@@ -142,10 +157,14 @@ def fit_rule(rule: ScoreRule, views: Views) -> ScoreRule:
     fitted = replace(
         rule,
         logits=good_scale(views.logits),
-        pooled_logits=good_scale(pool_logits(views.logits, rule.top_share)),
+        pooled_logits=good_scale(pool_highest(views.logits, rule.top_share)),
         residuals=tuple(good_scale(residual) for residual in views.residuals),
     )
-    if views.distances is None:
-        return replace(fitted, score_weights=(1.0, 0.0))
-    pooled = good_scale(views.distances.mean(dim=(1, 2)))
-    return replace(fitted, distances=good_scale(views.distances), pooled_distances=pooled)
+    if views.residuals:
+        size = (int(views.logits.shape[-2]), int(views.logits.shape[-1]))
+        pooled = pool_highest(_sum_residuals(views, fitted, size), rule.top_share)
+        fitted = replace(fitted, pooled_residuals=good_scale(pooled))
+    if views.distances is not None:
+        mean = good_scale(views.distances.mean(dim=(1, 2)))
+        fitted = replace(fitted, distances=good_scale(views.distances), pooled_distances=mean)
+    return fitted

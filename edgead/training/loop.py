@@ -241,8 +241,8 @@ class Trainer:
             return
         tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
         tensors |= {f"optimizer.{name}": value for name, value in optimizer_tensors(optimizer).items()}
-        facts = {"identity": self.identity, "selection": network.feature_selection.to_json()}
-        facts["steps"] = self.steps
+        selection = network.feature_selection.to_json()
+        facts = {"identity": self.identity, "selection": selection, "steps": self.steps}
         save_checkpoint(self.folder / CHECKPOINT_FILE, Checkpoint(step, tensors, facts))
         self._write_history(history, step - len(history))
 

@@ -21,7 +21,7 @@ from edgead.images import read_image, read_mask, resize_image, write_image
 from edgead.runtime.inspector import Inspector
 from edgead.runtime.overlay import draw_regions, heatmap_overlay, overlay_range
 
-_SIDE, _GAP = 256, 8
+_SIDE, _GAP = 128, 4
 _OUTLINE = (255, 40, 40)
 
 Image = NDArray[np.uint8]

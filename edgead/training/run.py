@@ -117,7 +117,7 @@ def read_run(path: str | Path) -> Run:
         raise DataError(f"{folder} is not a run folder: there is no such folder. Make one with edgead train.")
     if not (folder / RUN_FILE).exists() and (folder / CHECKPOINT_FILE).exists():
         raise DataError(
-            f"The training in {folder} has not ended. Give the same edgead train command again to go on with it."
+            f"The training in {folder} has not ended. The same edgead train command goes on with it."
         )
     content = _read_json(folder / RUN_FILE)
     if content.get("schema_version") != SCHEMA_VERSION:

@@ -205,7 +205,7 @@ class Trainer:
         losses = realnet_losses(output, wanted, masks)
         total = losses["reconstruction"] + _SEGMENTATION_WEIGHT * losses["segmentation"]
         if not bool(total.isfinite()):
-            values = ", ".join(f"{name} {float(value):.3g}" for name, value in losses.items())
+            values = ", ".join(f"{name} {float(value.detach()):.3g}" for name, value in losses.items())
             raise TrainingError(
                 f"The loss is not finite ({values}). The last checkpoint in {self.folder} is kept; "
                 f"train again with a lower --learning-rate than {self.settings.learning_rate:g}."

@@ -1,0 +1,45 @@
+"""A training small enough for a test: drawn images of 64 x 64, two stages, a few steps."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgead.images import write_image
+from edgead.models.realnet import RealNetConfig
+from edgead.training.settings import TrainSettings
+
+CONFIG = RealNetConfig(
+    stages=(2, 3),
+    budgets=(8, 8),
+    reconstruction_widths=(8, 8),
+    residuals=8,
+    discriminator_width=8,
+    bank_stages=(3,),
+    bank_components=8,
+    bank_size=64,
+    input_height=64,
+    input_width=64,
+)
+SETTINGS = TrainSettings(model=CONFIG, steps=6, batch=4, selection_batches=2, checkpoint_steps=2)
+
+
+def settings(**changed: Any) -> TrainSettings:
+    return replace(SETTINGS, **changed)
+
+
+def draw_good(folder: Path, *, count: int = 8, side: int = 64) -> Path:
+    """Good parts: a disc with grain, each a little elsewhere and lit a little otherwise."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(0)
+    rows, columns = np.mgrid[:side, :side]
+    for number in range(count):
+        centre = side / 2 + rng.uniform(-3, 3, size=2)
+        disc = np.hypot(rows - centre[0], columns - centre[1]) < side / 3
+        grey = 60 + 90 * disc + rng.normal(0, 6, (side, side)) + rng.uniform(-10, 10)
+        image = np.stack([grey, grey * 0.9, grey * 0.8], axis=-1).clip(0, 255).astype(np.uint8)
+        write_image(folder / f"{number:03}.png", image)
+    return folder

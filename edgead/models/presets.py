@@ -11,7 +11,7 @@ from edgead.models.realnet import RealNetConfig
 
 PRESETS: dict[str, RealNetConfig] = {
     "compact": RealNetConfig(),
-    # Section 4 of the paper; the map has half the resolution of its logits, which are enlarged to the image.
+    # As in section 4 of the paper; its logits are taken at half the size of the image.
     "paper": RealNetConfig(
         backbone="wide_resnet50_2",
         budgets=(256, 512, 512, 256),
@@ -19,6 +19,7 @@ PRESETS: dict[str, RealNetConfig] = {
         grid_stage=1,
         residuals=512,
         discriminator="paper",
+        residual_map_stages=(),
         bank_stages=(),
     ),
 }
@@ -35,7 +36,8 @@ def realnet_config(
     """A preset with other choices in it; `input_size` is (height, width).
 
     Fewer stages keep their own budgets and widths. The grid moves to the shallowest stage left when its own
-    is gone, and the bank keeps the stages that it can. Raises UnknownNameError and UsageError.
+    is gone; residuals in the map and the bank keep the stages that they can. Raises UnknownNameError
+    and UsageError.
     """
     if preset not in PRESETS:
         raise UnknownNameError("preset", preset, PRESETS)
@@ -54,6 +56,7 @@ def realnet_config(
         budgets=chosen,
         reconstruction_widths=tuple(config.reconstruction_widths[position] for position in positions),
         grid_stage=config.grid_stage if config.grid_stage in kept else kept[0],
+        residual_map_stages=tuple(stage for stage in config.residual_map_stages if stage in kept),
         bank_stages=tuple(stage for stage in config.bank_stages if stage in kept),
         residuals=min(config.residuals, 2 * sum(chosen)),
         input_height=height,

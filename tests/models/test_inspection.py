@@ -1,0 +1,201 @@
+"""The deployed model: standardised features, the rule that joins views, and folding that changes nothing."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from edgead.errors import DataError
+from edgead.models.compact import CompactDiscriminator, CompactReconstruction
+from edgead.models.feature_selection import StageSelection
+from edgead.models.inspection import (
+    InspectionModel,
+    ScoreRule,
+    fit_rule,
+    fold_for_export,
+    fuse,
+    good_scale,
+    pool_highest,
+)
+from edgead.models.realnet import Views, build_realnet
+from edgead.models.standardise import SelectedFeatures
+from tests.training.small_training import CONFIG
+
+
+def views_of(seed: int, *, count: int = 12, bank: bool = True, residuals: int = 2) -> Views:
+    generator = torch.Generator().manual_seed(seed)
+    return Views(
+        logits=torch.randn(count, 16, 16, generator=generator) * 2 - 5,
+        residuals=[torch.randn(count, 8 // 2**k, 8 // 2**k, generator=generator) for k in range(residuals)],
+        distances=torch.rand(count, 4, 4, generator=generator) * 7 if bank else None,
+    )
+
+
+def trained_like() -> InspectionModel:
+    """Random numbers everywhere that training would have set, batch statistics included."""
+    torch.manual_seed(0)
+    network = build_realnet(CONFIG).train()
+    with torch.no_grad():
+        for _ in range(3):
+            network(network.backbone(torch.rand(4, 3, 64, 64) * 255))
+        maps = network.backbone(torch.rand(6, 3, 64, 64) * 255)
+        for standardise, feature in zip(network.standardise, maps, strict=True):
+            standardise.fit([feature])  # type: ignore[operator]
+        assert network.bank is not None
+        network.bank.fit([[maps[1]]], torch.Generator().manual_seed(0))
+        rule = fit_rule(ScoreRule(), network.eval().views(maps))
+    return InspectionModel(network, rule)
+
+
+@pytest.fixture(scope="module")
+def model() -> InspectionModel:
+    return trained_like()
+
+
+@pytest.fixture(scope="module")
+def images() -> Tensor:
+    return torch.randint(
+        0, 256, (3, 64, 64, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(5)
+    )
+
+
+def test_folding_keeps_the_answers(model: InspectionModel, images: Tensor):
+    before = model(images)
+    after = fold_for_export(copy.deepcopy(model))(images)
+    for first, second in zip(before, after, strict=True):
+        assert float((first - second).abs().max()) < 1e-4 * max(1.0, float(first.abs().max()))
+
+
+def test_folding_leaves_no_batch_norm_and_no_gather_of_channels(model: InspectionModel):
+    folded = fold_for_export(copy.deepcopy(model))
+    norms = [m for m in folded.modules() if isinstance(m, nn.BatchNorm2d) and m.affine]
+    assert norms == []
+    assert not any(isinstance(m, SelectedFeatures) for m in folded.modules())
+    assert any(isinstance(m, SelectedFeatures) for m in model.modules())
+
+
+def test_one_image_and_many_have_the_same_answers(model: InspectionModel, images: Tensor):
+    together = model(images)
+    alone = [model(images[number : number + 1]) for number in range(len(images))]
+    for position in (0, 1):
+        torch.testing.assert_close(
+            together[position], torch.cat([a[position] for a in alone]), atol=1e-3, rtol=1e-4
+        )
+
+
+def test_maps_start_at_0_and_nothing_has_a_gradient(model: InspectionModel, images: Tensor):
+    anomaly_map, score = model(images)
+    assert bool((anomaly_map >= 0).all())
+    assert not score.requires_grad
+    assert not any(parameter.requires_grad for parameter in model.parameters())
+
+
+@pytest.mark.parametrize(("bank", "residuals"), [(True, 2), (True, 0), (False, 1), (False, 0)])
+def test_a_fitted_rule_gives_good_images_a_mean_of_0(bank: bool, residuals: int):
+    views = views_of(1, bank=bank, residuals=residuals)
+    anomaly_map, score = fuse(views, fit_rule(ScoreRule(), views))
+    assert anomaly_map.shape == (12, 16, 16)
+    assert float(score.mean()) == pytest.approx(0, abs=1e-4)
+
+
+@settings(deadline=None, max_examples=40)
+@given(scales=st.tuples(*[st.floats(0.01, 50.0)] * 3), shifts=st.tuples(*[st.floats(-20.0, 20.0)] * 3))
+def test_units_of_the_views_do_not_count(
+    scales: tuple[float, float, float], shifts: tuple[float, float, float]
+):
+    """Fitted on the same good images, a view in other units gives the same map and score."""
+
+    def other(views: Views) -> Views:
+        assert views.distances is not None
+        return Views(
+            views.logits * scales[0] + shifts[0],
+            [residual * scales[1] + shifts[1] for residual in views.residuals],
+            views.distances * scales[2] + shifts[2],
+        )
+
+    good, new = views_of(1), views_of(2, count=4)
+    one = fuse(new, fit_rule(ScoreRule(), good))
+    two = fuse(other(new), fit_rule(ScoreRule(), other(good)))
+    for first, second in zip(one, two, strict=True):
+        torch.testing.assert_close(first, second, atol=5e-2, rtol=1e-2)
+
+
+def test_a_view_of_weight_0_does_not_count():
+    rule = fit_rule(ScoreRule(map_weights=(1, 1, 0), score_weights=(1, 1, 0)), views_of(1))
+    views = views_of(2)
+    assert views.distances is not None
+    changed = Views(views.logits, views.residuals, views.distances * 100)
+    for first, second in zip(fuse(views, rule), fuse(changed, rule), strict=True):
+        assert torch.equal(first, second)
+
+
+def test_more_anomalous_views_give_higher_scores():
+    rule, views = fit_rule(ScoreRule(), views_of(1)), views_of(2)
+    assert views.distances is not None
+    worse = Views(views.logits + 1, [r + 1 for r in views.residuals], views.distances + 1)
+    assert bool((fuse(worse, rule)[1] > fuse(views, rule)[1]).all())
+
+
+@pytest.mark.parametrize(("share", "wanted"), [(1.0, 1.5), (0.5, 2.5), (0.25, 3.0), (0.001, 3.0)], ids=str)
+def test_pooling_takes_the_highest_cells(share: float, wanted: float):
+    assert float(pool_highest(torch.tensor([[[0.0, 3.0], [2.0, 1.0]]]), share)) == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("values", [torch.ones(1), torch.full((3, 4), 2.0)], ids=["one", "constant"])
+def test_a_scale_never_divides_by_0(values: Tensor):
+    scale = good_scale(values)
+    assert scale.deviation > 0
+    assert scale(values).isfinite().all()
+
+
+def test_a_rule_survives_json():
+    rule = fit_rule(ScoreRule(top_share=0.1, score_weights=(1, 0.5, 0)), views_of(1))
+    assert ScoreRule.from_json(rule.to_json()) == rule
+    assert "residuals" in rule.text
+    assert "distance" not in rule.text
+
+
+@pytest.mark.parametrize("content", [None, {}, [], {"top_share": 0.1}, "rule"])
+def test_what_is_no_rule_is_refused(content: object):
+    with pytest.raises(DataError, match="not a score rule"):
+        ScoreRule.from_json(content)
+
+
+def selected(count: int = 6) -> SelectedFeatures:
+    part = SelectedFeatures(StageSelection(2, (0, 3, 4), (0.0,) * count))
+    generator = torch.Generator().manual_seed(0)
+    spread = torch.tensor([1.0, 1.0, 1.0, 50.0, 0.02, 1.0])[:, None, None]
+    part.fit([torch.randn(4, count, 5, 5, generator=generator) * spread + 3 for _ in range(2)])
+    return part
+
+
+def test_selected_features_are_one_convolution():
+    part, features = selected(), torch.randn(2, 6, 7, 7)
+    torch.testing.assert_close(part.as_convolution()(features), part(features), atol=1e-3, rtol=1e-4)
+
+
+def test_selected_features_are_standardised_on_what_they_were_fitted_to():
+    part = SelectedFeatures(StageSelection(2, (1, 2), (0.0,) * 3))
+    features = torch.randn(8, 3, 6, 6) * torch.tensor([1.0, 30.0, 0.1])[:, None, None] - 4
+    part.fit([features[:3], features[3:]])
+    out = part(features)
+    torch.testing.assert_close(out.mean(dim=(0, 2, 3)), torch.zeros(2), atol=1e-3, rtol=0)
+    torch.testing.assert_close(out.std(dim=(0, 2, 3), correction=0), torch.ones(2), atol=1e-3, rtol=0)
+
+
+def test_a_constant_channel_is_not_blown_up():
+    part = SelectedFeatures(StageSelection(2, (0,), (0.0,)))
+    part.fit([torch.full((2, 1, 4, 4), 5.0)])
+    assert float(part(torch.full((1, 1, 4, 4), 5.001)).abs().max()) <= 1.1
+
+
+@pytest.mark.parametrize("side", [4, 10])
+def test_compact_networks_keep_their_promised_shapes(side: int):
+    x = torch.randn(2, 12, side, side)
+    assert CompactReconstruction(12, 4)(x).shape == x.shape
+    assert CompactDiscriminator(12, 4)(x).shape == (2, 2 * side, 2 * side)

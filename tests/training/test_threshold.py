@@ -1,0 +1,83 @@
+"""The threshold from good images: table, and the promise that holds whatever the scores."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgead.errors import TrainingError
+from edgead.training.threshold import threshold_from_good
+
+FINITE = st.floats(-1e6, 1e6, width=32)
+
+
+@pytest.mark.parametrize(
+    ("count", "rate", "above"),
+    [
+        (1, 0.02, 0),
+        (9, 0.02, 0),
+        (49, 0.02, 0),
+        (98, 0.02, 0),
+        (99, 0.02, 1),
+        (9, 0.1, 0),
+        (19, 0.1, 1),
+        (29, 0.1, 2),
+        (9, 0.999, 8),
+    ],
+)
+def test_how_many_good_images_stay_above(count: int, rate: float, above: int):
+    scores = np.random.default_rng(0).permutation(np.arange(count, dtype=float))
+    found = threshold_from_good(scores, scores * 10, false_alarm_rate=rate)
+    assert int((scores >= found.score).sum()) == above
+    assert int((scores * 10 >= found.pixel).sum()) == above
+    assert found.false_alarm_rate == pytest.approx((above + 1) / (count + 1))
+    assert found.interval_low <= above / count <= found.interval_high
+    assert found.good_images == count
+
+
+def test_the_rate_is_kept_where_there_are_enough_images_and_said_where_not():
+    few = threshold_from_good([1.0] * 5, [1.0] * 5, false_alarm_rate=0.02)
+    assert few.false_alarm_rate > 0.02
+    assert "0.02 was asked for, which takes 49" in few.method
+    enough = threshold_from_good([1.0] * 49, [1.0] * 49, false_alarm_rate=0.02)
+    assert enough.false_alarm_rate <= 0.02
+    assert "asked for" not in enough.method
+
+
+@pytest.mark.parametrize(
+    "scores",
+    [[], [math.nan], [1.0, math.nan, 2.0], [math.inf, 1.0], [-math.inf]],
+    ids=["none", "NaN", "one NaN", "infinity", "-infinity"],
+)
+def test_scores_that_say_nothing_are_refused(scores: list[float]):
+    with pytest.raises(TrainingError, match="finite scores"):
+        threshold_from_good(scores, [1.0] * len(scores), false_alarm_rate=0.02)
+
+
+def test_peaks_that_say_nothing_are_refused():
+    with pytest.raises(TrainingError, match="finite"):
+        threshold_from_good([1.0], [math.nan], false_alarm_rate=0.02)
+
+
+@given(scores=st.lists(FINITE, min_size=1, max_size=60), rate=st.floats(0.001, 0.999))
+def test_never_more_good_images_above_than_was_said(scores: list[float], rate: float):
+    found = threshold_from_good(scores, scores, false_alarm_rate=rate)
+    above = sum(score >= found.score for score in scores)
+    assert above <= round(found.false_alarm_rate * (len(scores) + 1)) - 1  # fewer where scores are tied
+    assert found.false_alarm_rate <= max(rate * (1 + 1e-9), 1 / (len(scores) + 1))
+    assert 0 <= found.interval_low <= found.interval_high <= 1
+
+
+@given(scores=st.lists(FINITE, min_size=1, max_size=30))
+def test_the_order_of_the_images_does_not_count(scores: list[float]):
+    one = threshold_from_good(scores, scores, false_alarm_rate=0.1)
+    assert one == threshold_from_good(scores[::-1], scores[::-1], false_alarm_rate=0.1)
+
+
+def test_doubles_just_above_a_float_are_not_called_anomalous():
+    score = 1.0 + 1e-9  # rounds to 1 in the float32 of a deployed score
+    assert threshold_from_good([score], [score], false_alarm_rate=0.5).score > score

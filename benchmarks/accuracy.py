@@ -1,6 +1,6 @@
 """How well the models that edgead trains and compiles find real defects, in float and in INT8.
 
-    python benchmarks/accuracy.py                          # 40 minutes per training; kept in runs/accuracy
+    python benchmarks/accuracy.py                          # 8 or 14 minutes per training; kept in runs/accuracy
     python benchmarks/accuracy.py --ablation --ablation-minutes 6
     python benchmarks/accuracy.py --without-siblings
     python benchmarks/accuracy.py --data part=parts/ --minutes 20
@@ -32,7 +32,7 @@ from edgead.training.settings import TrainSettings
 
 DATA = {name: ROOT.parent / "shared" / "data" / name for name in ("mtd", "pcb")}
 # What is trained by default. A data set that is not listed gets the settings and the seed of "other".
-MINUTES = {"mtd": 40.0, "pcb": 10.0, "other": 20.0}
+MINUTES = {"mtd": 14.0, "pcb": 8.0, "other": 15.0}
 SEEDS = {"mtd": (0, 1), "pcb": (0,), "other": (0,)}
 SETTINGS: Mapping[str, TrainSettings] = {
     "mtd": TrainSettings(),

@@ -18,7 +18,7 @@ _HOME = {
     "EdgeadError": "edgead.errors",
 }
 
-__all__ = ["EdgeadError", "Inspector", "Region", "Result", "__version__", "open"]  # noqa: F822
+__all__ = ["EdgeadError", "Inspector", "Region", "Result", "__version__", "open"]
 
 
 def __getattr__(name: str) -> Any:

@@ -151,7 +151,13 @@ def kept_operations(model: onnx.ModelProto, spec: QuantizationSpec) -> set[str]:
                 f"Layers: {', '.join(layers)}."
             )
         kept |= found
+    kept |= first_operations(model, spec.keep_first_layers)
     return kept | squares(model) | head_operations(model, spec.keep_head_layers)
+
+
+def first_operations(model: onnx.ModelProto, layers: int) -> set[str]:
+    """The first weighted layers behind the input: their errors pass through all the others."""
+    return {node.name for node in [n for n in model.graph.node if n.op_type in WEIGHTED][:layers]}
 
 
 def squares(model: onnx.ModelProto) -> set[str]:

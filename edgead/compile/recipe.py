@@ -25,6 +25,7 @@ class QuantizationSpec:
     ranges: str = "maximum"
     bias_correction: str = "fast"
     smooth_convolutions: float = -1.0
+    keep_first_layers: int = 2
     keep_head_layers: int = 1
     keep_layers: tuple[str, ...] = ()
     keep_kinds: tuple[str, ...] = ()
@@ -36,6 +37,7 @@ class QuantizationSpec:
         _check_choice("quantization.ranges", self.ranges, ("maximum", "mean"))
         _check_choice("quantization.bias_correction", self.bias_correction, ("fast", "accurate", "none"))
         _check_range("quantization.smooth_convolutions", self.smooth_convolutions, -1, 1)
+        _check_range("quantization.keep_first_layers", self.keep_first_layers, 0, 100)
         _check_range("quantization.keep_head_layers", self.keep_head_layers, 0, 100)
         if self.preset == "mixed" and self.activations == "signed-per-tensor":
             raise UsageError(

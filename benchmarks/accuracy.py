@@ -1,6 +1,6 @@
 """How well the models that edgead trains and compiles find real defects, in float and in INT8.
 
-    python benchmarks/accuracy.py                          # 8 or 14 minutes per training; kept in runs/accuracy
+    python benchmarks/accuracy.py                          # keeps its runs in runs/accuracy
     python benchmarks/accuracy.py --ablation --ablation-minutes 6
     python benchmarks/accuracy.py --without-siblings
     python benchmarks/accuracy.py --data part=parts/ --minutes 20
@@ -32,12 +32,11 @@ from edgead.training.settings import TrainSettings
 
 DATA = {name: ROOT.parent / "shared" / "data" / name for name in ("mtd", "pcb")}
 # What is trained by default. A data set that is not listed gets the settings and the seed of "other".
-MINUTES = {"mtd": 14.0, "pcb": 8.0, "other": 15.0}
 SEEDS = {"mtd": (0, 1), "pcb": (0,), "other": (0,)}
 SETTINGS: Mapping[str, TrainSettings] = {
-    "mtd": TrainSettings(),
-    "pcb": TrainSettings(),
-    "other": TrainSettings(),
+    "mtd": TrainSettings(steps=2600),
+    "pcb": TrainSettings(steps=2000),
+    "other": TrainSettings(steps=2600),
 }
 # (data, metric) -> (bar, goal)
 BARS = {
@@ -76,8 +75,9 @@ class Result:
 @click.command(help=__doc__.split("\n", maxsplit=1)[0])
 @click.option("--data", "pairs", multiple=True, metavar="NAME=PATH", help="Data sets.  [default: mtd, pcb]")
 @click.option("--work", default="runs/accuracy", show_default=True, metavar="DIR", help="Keeps the runs.")
-@click.option("--minutes", type=click.FloatRange(min=0.1), help="Of each training, instead of the table's.")
-@click.option("--steps", type=click.IntRange(min=1), help="Of each training, instead of minutes.")
+@click.option("--minutes", type=click.FloatRange(min=0.1), help="Of each training, instead of steps.")
+@click.option("--steps", type=click.IntRange(min=1), help="Of each training, instead of the table's.")
+@click.option("--seed", "seeds", multiple=True, type=int, help="Instead of the table's; share the work so.")
 @click.option("--ablation", is_flag=True, help="Also measure what each part is worth, on the first data set.")
 @click.option("--ablation-minutes", default=6.0, show_default=True, help="Of each training of the ablation.")
 @click.option("--without-siblings", is_flag=True, help="Also train without images of tested parts.")
@@ -88,6 +88,7 @@ def main(
     work: str,
     minutes: float | None,
     steps: int | None,
+    seeds: tuple[int, ...],
     ablation: bool,
     ablation_minutes: float,
     without_siblings: bool,
@@ -99,7 +100,7 @@ def main(
         if quick:
             data, steps, work = _few_images(data, Path(temporary)), steps or 2, f"{temporary}/runs"
         workshop = Workshop(Path(work), recipe=_recipe(quick=quick))
-        plan = _Plan(workshop, minutes=minutes, steps=steps, quick=quick)
+        plan = _Plan(workshop, minutes=minutes, steps=steps, seeds=seeds, quick=quick)
         results = [result for name, path in data.items() for result in plan.results(name, path)]
         rows, details = result_rows(results), [result.to_json() for result in results]
         first = next(iter(data))
@@ -112,7 +113,7 @@ def main(
             more, extra["without_siblings"] = plan.without_siblings(first, data[first], results[0])
             rows += more
     click.echo(_kinds(results))
-    settings = {"minutes": minutes or MINUTES, "steps": steps, "trainings": details, **extra}
+    settings = {"trainings": details, **extra}
     report("accuracy", rows, json_path=json_path, quick=quick, settings=settings)
 
 
@@ -151,8 +152,17 @@ def _few_images(data: Mapping[str, Path], folder: Path) -> dict[str, Path]:
 class _Plan:
     """Which settings a training gets."""
 
-    def __init__(self, workshop: Workshop, *, minutes: float | None, steps: int | None, quick: bool) -> None:
-        self.workshop, self.minutes, self.steps, self.quick = workshop, minutes, steps, quick
+    def __init__(
+        self,
+        workshop: Workshop,
+        *,
+        minutes: float | None,
+        steps: int | None,
+        seeds: Sequence[int],
+        quick: bool,
+    ) -> None:
+        self.workshop, self.minutes, self.steps = workshop, minutes, steps
+        self.seeds, self.quick = seeds, quick
 
     def settings(self, name: str, *, seed: int) -> TrainSettings:
         settings = replace(SETTINGS.get(name, SETTINGS["other"]), seed=seed)
@@ -161,11 +171,11 @@ class _Plan:
         return replace(settings, steps=self.steps) if self.steps else settings
 
     def results(self, name: str, path: Path) -> list[Result]:
-        seeds = SEEDS.get(name, SEEDS["other"])[: 1 if self.quick else None]
+        seeds = (self.seeds or SEEDS.get(name, SEEDS["other"]))[: 1 if self.quick else None]
         return [self.result(name, path, seed=seed) for seed in seeds]
 
     def result(self, name: str, path: Path, *, seed: int) -> Result:
-        minutes = None if self.steps else self.minutes or MINUTES.get(name, MINUTES["other"])
+        minutes = None if self.steps else self.minutes
         settings = self.settings(name, seed=seed)
         trained = self.workshop.trained(path, settings, label=f"{name}-seed{seed}", minutes=minutes)
         return Result(name, trained, self.workshop.compiled(trained.run, path))

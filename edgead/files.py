@@ -1,39 +1,66 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all: under a temporary name in their folder, then renamed."""
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
-import tempfile
+import secrets
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from edgead.errors import EdgeadError
 
 
-def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
-    """Write a file under a temporary name in its folder, then rename it into place.
+@contextlib.contextmanager
+def whole_file(path: str | os.PathLike[str], *, sync: bool = True) -> Iterator[BinaryIO]:
+    """A file to write that takes the place of `path` when the block ends, and is removed if it fails.
 
-    A failure leaves what was there before. Raises EdgeadError naming the file, also for a full disk.
+    With `sync` its bytes are on the disk before the name is: a power cut leaves the old file or the new one.
+    Raises what the block raises, and OSError.
     """
     target = Path(path)
-    temporary = ""
+    temporary = target.parent / f".{target.name}.{secrets.token_hex(4)}"
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
+        with temporary.open(
+            "xb"
+        ) as file:  # unlike tempfile's, with the permissions that the user's umask sets
+            yield file
             file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o666 & ~_umask())  # mkstemp's files are for their owner alone
-        os.replace(temporary, target)  # noqa: PTH105
-    except OSError as error:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
-        raise EdgeadError(
-            f"{target} could not be written ({error.strerror or error}). Nothing was changed there: free "
-            "space or choose another place, and try again."
-        ) from error
+            if sync:
+                os.fsync(file.fileno())
+        temporary.replace(target)
+    except BaseException:
+        with contextlib.suppress(OSError):  # the first error is the one to tell
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_bytes(
+    path: str | os.PathLike[str],
+    content: bytes | Iterable[bytes | memoryview],
+    *,
+    error: type[EdgeadError] = EdgeadError,
+    make_folder: bool = True,
+    sync: bool = True,
+) -> None:
+    """Write a file, given whole or in chunks; a failure leaves what was there before.
+
+    Raises `error` naming the file, also for a full disk and, without `make_folder`, for a folder that is
+    not there.
+    """
+    target = Path(path)
+    try:
+        if make_folder:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(target, sync=sync) as file:
+            file.writelines((content,) if isinstance(content, bytes) else content)
+    except OSError as refusal:
+        raise error(
+            f"{target}: cannot be written ({refusal.strerror or refusal}). {_remedy(refusal)}"
+        ) from refusal
 
 
 def write_json(path: str | os.PathLike[str], content: Any) -> None:
@@ -41,7 +68,7 @@ def write_json(path: str | os.PathLike[str], content: Any) -> None:
     write_bytes(path, (json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n").encode())
 
 
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
+def _remedy(refusal: OSError) -> str:
+    if refusal.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return "Free space on that disk, or write to another; nothing was left behind."
+    return "Check that the folder exists and may be written to; nothing was left behind."

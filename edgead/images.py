@@ -11,7 +11,6 @@ that a model sees on the line exactly what it saw in training:
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgead.errors import DataError, UnknownNameError, UsageError
+from edgead.files import write_bytes
 from edgead.image_headers import DamagedImageError, read_header
 
 __all__ = [
@@ -138,21 +138,8 @@ def write_image(path: str | os.PathLike[str], rgb: npt.NDArray[Any]) -> None:
         raise DataError(
             f"{path}: OpenCV cannot encode a {rgb.shape[1]} x {rgb.shape[0]} {path.suffix} image."
         )
-    _write_whole(path, encoded.tobytes())
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    temporary: str | None = None
-    try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        Path(temporary).chmod(0o644)  # mkstemp's files are private to the user; pictures are not secrets
-        Path(temporary).replace(path)
-    except OSError as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
-        raise DataError(f"{path} cannot be written: {error.strerror}. Nothing was left behind.") from error
+    # Not synced: hundreds are written in a row, and each can be drawn again.
+    write_bytes(path, encoded.tobytes(), error=DataError, make_folder=False, sync=False)
 
 
 def _read_bytes(path: Path) -> bytes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 import struct
 import tempfile
 import zlib
@@ -251,23 +250,11 @@ def test_a_full_disk_leaves_the_old_picture_and_nothing_else(
     old, path = _noise(4, 4), tmp_path / "a.png"
     write_image(path, old)
     before = path.read_bytes()
-    real_fdopen = os.fdopen
 
-    class Full:
-        def __init__(self, handle: int, mode: str) -> None:
-            self.file = real_fdopen(handle, mode)
+    def full(self: Path, target: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-        def __enter__(self) -> Full:
-            return self
-
-        def __exit__(self, *_: object) -> None:
-            self.file.close()
-
-        def write(self, data: bytes) -> None:
-            self.file.write(data[:10])
-            raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(os, "fdopen", Full)
+    monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(DataError, match="No space left"):
         write_image(path, _noise(6, 6))
     assert path.read_bytes() == before

@@ -27,15 +27,16 @@ TRAINING_SIDE = {
 ALLOWED = {
     "errors": set(),
     "image_headers": set(),
-    "images": {"image_headers"},
+    "files": set(),
+    "images": {"image_headers", "files"},
     "data": set(),
-    "bundle": set(),
+    "bundle": {"files"},
     "runtime": {"", "bundle", "images", "data"},
 }
 FORBIDDEN = {part: {"compile", "runtime", "cli"} for part in ("datasets", "synthesis", "models", "training")}
 FORBIDDEN["metrics"] = {"compile", "runtime", "cli", "models", "training"}
 FORBIDDEN["compile"] = FORBIDDEN["report"] = {"cli"}
-LEAN = ["errors", "image_headers", "images", "data", "bundle", "runtime"]
+LEAN = ["errors", "files", "image_headers", "images", "data", "bundle", "runtime"]
 
 
 def sources(part: str) -> list[Path]:

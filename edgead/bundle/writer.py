@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import errno
 import hashlib
-import os
-import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from edgead.bundle.archive import Content, encode_archive
@@ -16,6 +12,7 @@ from edgead.bundle.manifest import MANIFEST_NAME, REFERENCE_NAME, Manifest
 from edgead.bundle.reader import check_shapes
 from edgead.bundle.reference import Reference, npz_from_reference
 from edgead.errors import BundleError
+from edgead.files import write_bytes
 
 
 def write_bundle(
@@ -37,31 +34,5 @@ def write_bundle(
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     manifest = dataclasses.replace(manifest, hashes=dataclasses.replace(manifest.hashes, files=digests))
     archive = {MANIFEST_NAME: manifest.to_json(), **contents}
-    _write_whole(path, encode_archive(archive, origin=str(path)))
+    write_bytes(path, encode_archive(archive, origin=str(path)), error=BundleError, make_folder=False)
     return manifest
-
-
-def _write_whole(path: Path, chunks: Iterable[Content]) -> None:
-    temporary = None
-    try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as stream:
-            temporary = stream.name
-            for chunk in chunks:
-                stream.write(chunk)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(temporary).chmod(0o644)  # temporary files are private; a bundle is read by the line's own user
-        Path(temporary).replace(path)
-        temporary = None
-    except OSError as error:
-        raise BundleError(f"{path}: cannot be written ({error.strerror}). {_remedy(error)}") from error
-    finally:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                Path(temporary).unlink()
-
-
-def _remedy(error: OSError) -> str:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return "Free space on that disk, or write to another; nothing was left behind."
-    return "Check that the folder exists and may be written to; nothing was left behind."

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import click
 
-from edgead.errors import EdgeadError
+from edgead.files import write_bytes
 
 bundle_argument = click.argument("bundle", type=click.Path(path_type=Path))
 engine_option = click.option(
@@ -32,7 +29,7 @@ def write_json(destination: str, value: Any) -> None:
     if destination == "-":
         click.echo(text, nl=False)
     else:
-        write_text(Path(destination), text)
+        write_bytes(destination, text.encode(), make_folder=False)
 
 
 def plain_json(value: Any) -> Any:
@@ -42,21 +39,3 @@ def plain_json(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: plain_json(item) for key, item in value.items()}
     return [plain_json(item) for item in value] if isinstance(value, (list, tuple)) else value
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a UTF-8 file, whole or not at all; raises EdgeadError."""
-    temporary = None
-    try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except OSError as error:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                Path(temporary).unlink()
-        raise EdgeadError(
-            f"{path}: cannot be written ({error.strerror}). Check the folder and the disk."
-        ) from error

@@ -5,11 +5,9 @@ from __future__ import annotations
 import base64
 import math
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -18,6 +16,7 @@ from markupsafe import Markup
 
 from edgead.errors import DataError
 from edgead.evaluation import GOOD, Evaluation
+from edgead.files import write_bytes
 from edgead.report import figures
 from edgead.report.data import NOT_MEASURED, ReportData
 from edgead.report.pictures import case_groups, heat_scale, scale_legend, verdict_of
@@ -47,7 +46,7 @@ def write_report(path: str | os.PathLike[str], data: ReportData) -> None:
 
     Raises DataError when the file cannot be written; an older file of that name stays as it was then.
     """
-    _write_whole(Path(path), render(data))
+    write_bytes(path, render(data).encode(), error=DataError)
 
 
 def render(data: ReportData) -> str:
@@ -247,21 +246,3 @@ def _signed(value: float) -> str:
 
 def _svg_uri(svg: str) -> str:
     return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode("ascii")
-
-
-def _write_whole(path: Path, text: str) -> None:
-    partial = ""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(partial).chmod(0o644)  # mkstemp's files are private to the user; a report is to be shown
-        Path(partial).replace(path)
-    except OSError as error:
-        if partial:
-            Path(partial).unlink(missing_ok=True)
-        raise DataError(
-            f"Expected to write the report {path}, found: {error.strerror or error}. "
-            "Choose a folder that can be written and has room."
-        ) from error

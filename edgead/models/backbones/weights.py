@@ -7,7 +7,6 @@ import http.client
 import importlib.util
 import os
 import sys
-import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor
 
 from edgead.errors import TrainingError
+from edgead.files import whole_file
 
 Progress = Callable[[int, "int | None"], None]  # bytes so far, bytes in all where the server says
 _CHUNK = 1 << 20
@@ -144,20 +144,16 @@ def _packaged(source: WeightsSource) -> Path:
 
 
 def _download(source: WeightsSource, path: Path, progress: Progress | None) -> None:
-    """Fetch into a temporary name beside `path`, check, then rename: `path` is whole or absent."""
-    temporary: Path | None = None
+    """Fetch into a temporary name beside `path` and check before it takes that name."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        temporary = Path(name)
-        with os.fdopen(handle, "wb") as file:
+        with whole_file(path) as file:
             found = _stream(source, file.write, progress)
-        if not found.startswith(source.sha256):
-            raise TrainingError(
-                f"{source.url} sent something else than the published file: expected SHA-256 "
-                f"{source.sha256}..., got {found}. {_by_hand(source, path)}"
-            )
-        temporary.replace(path)
+            if not found.startswith(source.sha256):
+                raise TrainingError(
+                    f"{source.url} sent something else than the published file: expected SHA-256 "
+                    f"{source.sha256}..., got {found}. {_by_hand(source, path)}"
+                )
     except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
         raise TrainingError(
             f"{source.url} could not be downloaded: {error}. {_by_hand(source, path)}"
@@ -167,9 +163,6 @@ def _download(source: WeightsSource, path: Path, progress: Progress | None) -> N
             f"The weights {source.file_name} could not be written into {path.parent}: {error}. "
             f"Make room there, or choose another folder with EDGEAD_CACHE."
         ) from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
 
 
 def _stream(source: WeightsSource, write: Callable[[bytes], int], progress: Progress | None) -> str:

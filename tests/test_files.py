@@ -1,0 +1,75 @@
+"""Files appear whole or not at all, whatever stops the writing."""
+
+from __future__ import annotations
+
+import os
+import resource
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edgead.errors import DataError, EdgeadError
+from edgead.files import whole_file, write_bytes, write_json
+
+
+@pytest.fixture
+def limited() -> Iterator[None]:
+    """The system itself refuses to let any file grow beyond 100 bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize(
+    "content", [b"abc", [b"a", memoryview(b"bc")], iter([b"abc"])], ids=["whole", "chunks", "lazy"]
+)
+def test_what_is_given_is_written(tmp_path: Path, content: bytes) -> None:
+    write_bytes(tmp_path / "deep" / "a", content)
+    assert (tmp_path / "deep" / "a").read_bytes() == b"abc"
+
+
+def test_permissions_are_those_of_any_new_file(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        write_bytes(tmp_path / "a", b"")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o640
+
+
+def test_a_real_refusal_in_the_middle_leaves_the_old_file(tmp_path: Path, limited: None) -> None:
+    write_bytes(tmp_path / "a", b"old")
+    with pytest.raises(DataError, match=r"a: cannot be written \(File too large\)\. Free space"):
+        write_bytes(tmp_path / "a", [b"x" * 90, b"y" * 90], error=DataError)
+    assert (tmp_path / "a").read_bytes() == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_whatever_stops_the_writer_leaves_nothing(tmp_path: Path, error: type[BaseException]) -> None:
+    def stopped() -> Iterator[bytes]:
+        yield b"half"
+        raise error
+
+    with pytest.raises(error), whole_file(tmp_path / "a") as file:
+        file.writelines(stopped())
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["no/a", ".", "/"])
+def test_places_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(EdgeadError, match="cannot be written"):
+        write_bytes(name, b"abc", make_folder=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_json_is_sorted_and_finite(tmp_path: Path) -> None:
+    write_json(tmp_path / "a", {"b": 1, "a": [2.5]})
+    assert (tmp_path / "a").read_text() == '{\n  "a": [\n    2.5\n  ],\n  "b": 1\n}\n'
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "a", {"b": float("nan")})

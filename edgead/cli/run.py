@@ -59,11 +59,9 @@ def command(
 
     paths = find_images(images)
     destination = json_lines or (str(out / "results.jsonl") if out else None)
-    if out is not None:
-        _make_folder(out)
-    with edgead.open(bundle, **settings) as inspector, _line_writer(destination) as write:
-        failures = 0
-        base = Path(os.path.commonpath([path.absolute().parent for path in paths]))
+    base = Path(os.path.commonpath([path.absolute().parent for path in paths]))
+    failures = 0
+    with edgead.open(bundle, **settings) as inspector, _line_writer(destination, folder=out) as write:
         for path in with_progress(paths, label="Inspecting", quiet=destination in (None, "-")):
             overlay = out / "overlays" / f"{path.absolute().relative_to(base)}.png" if out else None
             record = inspect_file(inspector, path, overlay=overlay)
@@ -145,11 +143,14 @@ def _make_folder(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _line_writer(destination: str | None) -> Iterator[Callable[[Record], None]]:
+def _line_writer(destination: str | None, *, folder: Path | None) -> Iterator[Callable[[Record], None]]:
     """A function that writes a record: as words without a destination, else as a line of JSON.
 
-    Lines go to a .part file first: a run cut short leaves there what it had, and a finished file is whole.
+    Makes `folder`, if any. Lines go to a .part file first: a run cut short leaves there what it had, and a
+    finished file is whole.
     """
+    if folder is not None:
+        _make_folder(folder)
     if destination is None:
         yield lambda record: click.echo(_in_words(record))
     elif destination == "-":

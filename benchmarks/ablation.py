@@ -14,9 +14,8 @@ from edgead.models.inspection import InspectionModel
 from edgead.synthesis import DEFAULT_MIX
 from edgead.training.settings import TrainSettings
 
-_LENGTHS = (0.25, 0.5, 2.0)  # of the ablation's own training
-_RESIDUALS = (32, 192)
-# name, score weights (logits, distances), map weights (logits, residuals, distances)
+_LENGTHS = (0.5, 2.0)  # of the ablation's own training
+# name, weights of logits, residuals and distances in the score, and in the map
 _SCORES = (
     ("RealNet's discriminator alone", (1.0, 0.0, 0.0), (1.0, 0.0, 0.0)),
     ("plain residuals alone", (0.0, 1.0, 0.0), (0.0, 1.0, 0.0)),
@@ -56,15 +55,16 @@ def _sources(base: TrainSettings) -> Iterator[Variation]:
 
 def _shapes(base: TrainSettings) -> Iterator[Variation]:
     model = base.model
-    for residuals in _RESIDUALS:
-        shape = replace(model, residuals=min(residuals, 2 * sum(model.budgets)))
-        yield Variation("residual selection", f"{shape.residuals} residuals", replace(base, model=shape))
-    everything = replace(model, residuals=2 * sum(model.budgets))
-    yield Variation("residual selection", "all residuals, ranked", replace(base, model=everything))
+    unranked = replace(base, model=replace(model, residuals=0))
+    yield Variation("residual selection", "none: all residuals, in fixed order", unranked)
+    # The default keeps all channels of the first two stages; half as many leave something to choose.
     halves = tuple(max(1, budget // 2) for budget in model.budgets)
-    residuals = min(model.residuals, 2 * sum(halves))
-    narrow = replace(model, budgets=halves, residuals=residuals)
-    yield Variation("feature selection", "half the channels", replace(base, model=narrow))
+    narrow = replace(
+        base, model=replace(model, budgets=halves, residuals=min(model.residuals, 2 * sum(halves)))
+    )
+    for selection in ("anomaly-aware", "random"):
+        changed = replace(narrow, selection=selection)
+        yield Variation("feature selection", f"half the channels, {selection}", changed)
 
 
 def ablate(

@@ -120,6 +120,18 @@ def first_channels(infos: Sequence[FeatureInfo], budgets: Sequence[int]) -> Feat
     return FeatureSelection(stages).with_budgets(budgets)
 
 
+def random_channels(infos: Sequence[FeatureInfo], budgets: Sequence[int], *, seed: int) -> FeatureSelection:
+    """A selection that looks at nothing, to compare with: a random draw for each stage."""
+    _check_budgets(budgets, len(infos))
+    generator = torch.Generator().manual_seed(seed)
+    scores = [torch.rand(info.channels, generator=generator, dtype=torch.float64) for info in infos]
+    stages = tuple(
+        StageSelection(info.stage, (), tuple(score.tolist()))
+        for info, score in zip(infos, scores, strict=True)
+    )
+    return FeatureSelection(stages).with_budgets(budgets)
+
+
 class ChannelScorer:
     """Adds up channel losses batch by batch, one tensor of C numbers per stage."""
 

@@ -42,7 +42,9 @@ class RealNetConfig:
     reconstruction: str = "compact"
     reconstruction_widths: tuple[int, ...] = (16, 24, 32, 48)  # read by "compact" alone
     grid_stage: int = 2  # residuals are joined at the resolution of this stage
-    residuals: int = 96  # channels that the residual selection passes on, half by maximum, half by mean
+    residuals: int = (
+        96  # channels the residual selection passes on, half by maximum, half by mean; 0: all, unranked
+    )
     discriminator: str = "compact"
     discriminator_width: int = 64  # read by "compact" alone
     residual_map_stages: tuple[int, ...] = (2, 3)  # whose mean residual counts in the map by itself
@@ -72,10 +74,10 @@ class RealNetConfig:
         ):
             if not set(used) <= set(self.stages):
                 raise UsageError(f"{name} {used} must be among the stages {self.stages}.")
-        if not 2 <= self.residuals // 2 <= sum(self.budgets):
+        if self.residuals and not 2 <= self.residuals // 2 <= sum(self.budgets):
             raise UsageError(
-                f"residuals must lie between 4 and twice the channels kept ({2 * sum(self.budgets)}), not "
-                f"{self.residuals}."
+                f"residuals must be 0 (no selection) or lie between 4 and twice the channels kept "
+                f"({2 * sum(self.budgets)}), not {self.residuals}."
             )
         deepest = 2 * infos[-1].stride
         if self.input_height % deepest or self.input_width % deepest or min(self.input_size) < 2 * deepest:
@@ -150,11 +152,12 @@ class RealNet(nn.Module):
         self.reconstructions = nn.ModuleList(
             build(m, w) for m, w in zip(config.budgets, config.reconstruction_widths, strict=True)
         )
-        self.residual_selection = ResidualSelection(
-            sum(config.budgets), by_max=config.residuals // 2, by_mean=config.residuals // 2
-        )
+        kept, half = sum(config.budgets), config.residuals // 2
+        self.residual_selection: nn.Module = nn.Identity()
+        if half:
+            self.residual_selection = ResidualSelection(kept, by_max=half, by_mean=half)
         self.discriminator = DISCRIMINATORS[config.discriminator](
-            2 * (config.residuals // 2), config.discriminator_width
+            2 * half or kept, config.discriminator_width
         )
         self.bank = _build_bank(config)
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from edgead.errors import TrainingError
 from edgead.files import write_bytes
 from edgead.models.backbones import build_backbone
-from edgead.models.feature_selection import ChannelScorer, FeatureSelection
+from edgead.models.feature_selection import ChannelScorer, FeatureSelection, first_channels, random_channels
 from edgead.models.folding import fold_backbone
 from edgead.models.realnet import RealNet, RealNetOutput
 from edgead.synthesis import Synthesizer
@@ -127,6 +127,11 @@ class Trainer:
         return network.cpu().eval()
 
     def _select(self, good: GoodFeatures) -> FeatureSelection:
+        infos, budgets = self.backbone.feature_info, self.settings.model.budgets
+        if self.settings.selection == "first":
+            return first_channels(infos, budgets)
+        if self.settings.selection == "random":
+            return random_channels(infos, budgets, seed=self.settings.seed)
         scorer = ChannelScorer(self.backbone.feature_info)
         stream = BatchStream(self.synthesizer, half=self.half, seed=self.settings.seed, purpose=SELECTING)
         total = self.settings.selection_batches

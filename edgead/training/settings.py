@@ -7,10 +7,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from edgead.errors import DataError, UsageError
+from edgead.errors import DataError, UnknownNameError, UsageError
 from edgead.models.inspection import ScoreRule
 from edgead.models.realnet import RealNetConfig
 from edgead.synthesis import DEFAULT_MIX
+
+# How channels are chosen: by AFS (RealNet's), the first ones, or a random draw; the last two to compare with.
+SELECTIONS = ("anomaly-aware", "first", "random")
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,7 @@ class TrainSettings:
     synthesis: Mapping[str, float] = field(default_factory=lambda: dict(DEFAULT_MIX))
     texture_folder: str | None = None
     validation_fraction: float = 0.15
+    selection: str = "anomaly-aware"  # of the backbone's channels: a name of SELECTIONS
     selection_batches: int = 32  # of `batch` pairs, that score the backbone's channels
     false_alarm_rate: float = 0.02
     top_share: float = 0.02
@@ -35,6 +39,8 @@ class TrainSettings:
         for name in ("steps", "selection_batches", "checkpoint_steps"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}.")
+        if self.selection not in SELECTIONS:
+            raise UnknownNameError("selection of channels", self.selection, SELECTIONS)
         if self.batch < 2 or self.batch % 2:
             raise UsageError(f"batch must be an even number from 2 up, not {self.batch}.")
         if not (math.isfinite(self.learning_rate) and 0 < self.learning_rate <= 1):

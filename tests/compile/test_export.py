@@ -100,3 +100,12 @@ def test_a_difference_beyond_tolerance_fails_with_the_numbers(spoil: float) -> N
     second = [(np.full((4, 4), 1 + spoil, np.float32), 1.0)]
     with pytest.raises(CompileError, match=r"within 1\.0e-03 of the largest; found map within"):
         check_parity(first, second, stage="the ONNX graph", tolerance=1e-3)
+
+
+def test_one_image_in_four_may_differ_as_much_as_a_tie_can() -> None:
+    first = [(np.ones((4, 4), np.float32), 1.0)] * 4
+    tied = [*first[:3], (np.full((4, 4), 1.01, np.float32), 1.0)]
+    check_parity(first, tied, stage="the ONNX graph", tolerance=1e-3)
+    broken = [*first[:3], (np.full((4, 4), 1.1, np.float32), 1.0)]
+    with pytest.raises(CompileError, match="1 of them further off"):
+        check_parity(first, broken, stage="the ONNX graph", tolerance=1e-3)

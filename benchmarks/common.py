@@ -75,7 +75,7 @@ def report(
     content = {
         "benchmark": f"benchmarks/{name}.py",
         "measured": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "code": code_version(),
+        "code": STARTED_FROM,
         "quick": quick,
         "settings": dict(settings),
         "machine": {**describe_machine(), "packages": package_versions(_PACKAGES)},
@@ -111,6 +111,11 @@ def code_version() -> str:
     except (OSError, subprocess.SubprocessError):
         return "unknown"
     return done.stdout.strip()
+
+
+# Asked before anything is measured: hours later the checkout may be at another commit, and a process that
+# holds engines and their threads should start no other.
+STARTED_FROM = code_version()
 
 
 def time_in_turns(

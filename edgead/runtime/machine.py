@@ -28,15 +28,33 @@ def describe_machine() -> dict[str, Any]:
         "cpu_flags": cpu_flags(),
         "governor": _first_line(Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")),
         "load_average_1_min": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
-        "system": platform.platform(),
+        "system": system_version(),
         "python": platform.python_version(),
         "versions": {"edgead": edgead.__version__, **package_versions(RUNTIME_PACKAGES)},
     }
 
 
+def system_version() -> str:
+    """The system's name and release, its architecture, and the C library where that is known.
+
+    As platform.platform() says it, which starts a program to ask (`uname -p`): a process that may hold an
+    engine with its threads, or a camera, should not be copied for that.
+    """
+    library = "".join(platform.libc_ver())
+    parts = [
+        platform.system(),
+        platform.release(),
+        platform.machine(),
+        *(["with", library] if library else []),
+    ]
+    return "-".join(part for part in parts if part)
+
+
 def cpu_model() -> str:
-    """The processor's name as the system tells it, else its architecture."""
-    return _cpuinfo("model name") or platform.processor() or platform.machine()
+    """The processor's name as the system tells it, or its board's, else the architecture."""
+    board = _first_line(Path("/proc/device-tree/model")) or ""
+    windows = os.environ.get("PROCESSOR_IDENTIFIER", "")
+    return _cpuinfo("model name") or board.rstrip("\0") or windows or platform.machine()
 
 
 def cpu_flags() -> list[str]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +23,7 @@ from edgead.runtime.latency import (
 )
 from edgead.runtime.machine import describe_machine
 
+ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = st.lists(st.integers(0, 2**40), min_size=1, max_size=300).map(
     lambda values: np.array(values, np.int64)
 )
@@ -114,3 +118,17 @@ def test_the_machine_is_described():
     assert machine["usable_cores"] >= 1
     assert {"cpu", "cores", "system", "python", "versions", "governor"} <= set(machine)
     assert {"edgead", "numpy"} <= set(machine["versions"])
+
+
+def test_describing_the_machine_starts_no_program():
+    code = (
+        "import sys\n"
+        "from edgead.runtime.machine import describe_machine\n"
+        "started = []\n"
+        "events = ('subprocess.Popen', 'os.fork', 'os.posix_spawn', 'os.system')\n"
+        "sys.addaudithook(lambda event, _: event in events and started.append(event))\n"
+        "describe_machine()\n"
+        "sys.exit(str(started) if started else 0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert (done.returncode, done.stderr) == (0, "")

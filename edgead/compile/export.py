@@ -191,8 +191,8 @@ def check_parity(
     if (beyond and not tied) or not np.isfinite([parity.map_difference, parity.score_difference]).all():
         raise CompileError(
             f"{stage} must give the answers of the stage before within {tolerance:.1e} of the largest; found "
-            f"{parity}, {beyond} of them further off. An operation is exported wrongly, or the model's answer "
-            "hangs on rounding (near ties in a selection of channels do that in a model that has learnt "
-            "little: train longer)."
+            f"{parity}, {beyond} of them further off. An operation is exported wrongly, or the model's "
+            "answer hangs on rounding (near ties in a selection of channels do that in a model that has "
+            "learnt little: train longer)."
         )
     return parity

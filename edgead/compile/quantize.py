@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import fnmatch
 import logging
+import os
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
@@ -24,6 +25,9 @@ from edgead.compile.recipe import QuantizationSpec
 from edgead.errors import CompileError, UsageError
 
 WEIGHTED = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
+# Read when NNCF is imported: by NNCF, which sends nothing then, and by the library that it would send with,
+# which then writes no identity into the user's home.
+_SENDS_NOTHING = {"NNCF_CI": "1", "CI": "true"}
 _QUANTIZERS = {"QuantizeLinear", "DequantizeLinear"}
 
 
@@ -34,8 +38,7 @@ def int8_onnx_from_onnx(
 
     Raises CompileError when the quantizer fails, UsageError for a pattern that fits no operation.
     """
-    import nncf  # slow to import; the commands that only read recipes do without
-
+    nncf = _import_nncf()
     proto = onnx.load_model_from_string(model)
     ignored = sorted({*kept, *kept_operations(proto, spec)})
     dataset = nncf.Dataset([{INPUT: image[None]} for image in images])
@@ -60,7 +63,7 @@ def int8_onnx_from_onnx(
 
 
 def _arguments(spec: QuantizationSpec, images: int) -> dict[str, Any]:
-    import nncf
+    nncf = _import_nncf()
     from nncf.quantization import advanced_parameters as advanced
     from nncf.quantization.range_estimator import RangeEstimatorParameters, RangeEstimatorParametersSet
 
@@ -85,6 +88,25 @@ def _arguments(spec: QuantizationSpec, images: int) -> dict[str, Any]:
             smooth_quant_alphas=advanced.AdvancedSmoothQuantParameters(convolution=spec.smooth_convolutions),
         ),
     }
+
+
+def _import_nncf() -> Any:
+    """NNCF, without the usage reports that it sends to its makers unless told that it is under test.
+
+    A factory's network is not for them. Each is sent by a process forked beside the threads of torch and
+    OpenVINO, and the first writes an identity into the user's home. It is imported late because it is slow.
+    """
+    before = {name: os.environ.get(name) for name in _SENDS_NOTHING}
+    os.environ.update(_SENDS_NOTHING)
+    try:
+        import nncf
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+    return nncf
 
 
 def make_activations_signed(model: onnx.ModelProto) -> int:

@@ -48,7 +48,8 @@ class ScoreRule:
 
     top_share: float = 0.02
     map_weights: tuple[float, float, float] = (1.0, 1.0, 1.0)  # of logits, each residual, distances
-    score_weights: tuple[float, float, float] = (1.0, 1.0, 1.0)  # of the pooled views, in the same order
+    # Of the pooled views, in the same order: RealNet's own two share one voice, the bank has the other.
+    score_weights: tuple[float, float, float] = (0.5, 0.5, 1.0)
     logits: Scale = Scale()  # of single cells
     residuals: tuple[Scale, ...] = ()
     distances: Scale = Scale()

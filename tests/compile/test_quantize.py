@@ -1,6 +1,10 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -20,6 +24,8 @@ from edgead.compile.quantize import (
 )
 from edgead.compile.recipe import QuantizationSpec, load_recipe
 from edgead.errors import CompileError, UsageError
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def _graph(content: bytes) -> onnx.ModelProto:
@@ -126,3 +132,21 @@ def test_reverting_brings_back_what_quantization_left_out(original: bytes, quant
     reverted = _graph(revert_operations(model.SerializeToString(), original, [operation.name]))
     onnx.checker.check_model(reverted)  # wants every node after what it reads
     assert any(source.input[0] in node.output for node in reverted.graph.node)
+
+
+def test_the_quantizer_sends_no_reports(tmp_path: Path) -> None:
+    """In a process of its own: NNCF sends nothing under pytest, whatever it is told."""
+    code = (
+        "import os\n"
+        "from edgead.compile.quantize import _import_nncf\n"
+        "_import_nncf()\n"
+        "from nncf.telemetry import wrapper\n"
+        "assert isinstance(wrapper.telemetry, wrapper.NNCFTelemetryStub), 'reports are on'\n"
+        "assert 'NNCF_CI' not in os.environ, 'the environment was left changed'\n"
+    )
+    home = {name: value for name, value in os.environ.items() if name != "NNCF_CI"} | {"HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=home, cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "intel").exists()

@@ -175,9 +175,7 @@ def test_exported_network_gives_the_same_map(small: PaperRealNet, tmp_path: Path
 
     deployed = Deployed(copy.deepcopy(small)).eval()
     for name, parameter in deployed.named_parameters():
-        if (
-            "reconstructions" in name and not parameter.any()
-        ):  # zeros hide what is before
+        if "reconstructions" in name and not parameter.any():  # zeros hide what is before
             nn.init.normal_(parameter, std=0.01)
     path = tmp_path / "paper.onnx"
     torch.onnx.export(deployed, (image,), path, opset_version=17, dynamo=False)

@@ -22,7 +22,6 @@ from edgead.models.feature_selection import ChannelScorer, FeatureSelection, fir
 from edgead.models.folding import fold_backbone
 from edgead.models.realnet import RealNet, RealNetOutput
 from edgead.synthesis import Synthesizer
-from edgead.training.allocator import keep_large_blocks
 from edgead.training.checkpoint import (
     Checkpoint,
     load_checkpoint,
@@ -33,6 +32,7 @@ from edgead.training.checkpoint import (
 from edgead.training.distributed import average_gradients, same_for_all, take_from_first
 from edgead.training.features import FeatureExtractor, GoodFeatures
 from edgead.training.pace import TIMED_STEPS, Pace
+from edgead.training.process import keep_large_blocks, one_core_for_workers
 from edgead.training.run import CHECKPOINT_FILE, HISTORY_FILE
 from edgead.training.samples import Batch, BatchStream, Images
 from edgead.training.settings import TrainSettings
@@ -101,8 +101,12 @@ class Trainer:
 
     def train(self) -> RealNet:
         """Run all steps that are left and return the trained network, on the CPU."""
-        settings = self.settings
         keep_large_blocks()
+        with one_core_for_workers():
+            return self._train()
+
+    def _train(self) -> RealNet:
+        settings = self.settings
         self._started = time.monotonic()
         self._tell(Progress("features", 0, len(self.images), {}))
         good = GoodFeatures(self.images, self.extractor, cache_bytes=settings.cache_gigabytes * 1e9)

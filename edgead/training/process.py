@@ -1,0 +1,42 @@
+"""Settings of the process that make training on a CPU half again as fast, and steady."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import sys
+from collections.abc import Iterator
+
+import torch
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
+_LARGEST = 2**30  # bytes
+
+
+def keep_large_blocks() -> None:
+    """Let glibc keep the memory of freed tensors for the next ones; does nothing on other C libraries.
+
+    By default it hands every block above 128 KiB back to the system at once, and each step of a training
+    faults hundreds of megabytes in again, page by page.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_MMAP_THRESHOLD, _LARGEST)
+        mallopt(_TRIM_THRESHOLD, 2**31 - 1)
+
+
+@contextlib.contextmanager
+def one_core_for_workers() -> Iterator[None]:
+    """Leave one core to the processes that make the samples, and restore the number of threads after.
+
+    Threads of one operation wait for each other: with one of two cores taken, a step of two threads takes
+    several times as long as a step of one, where two free cores would save an eighth.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, before - 1))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

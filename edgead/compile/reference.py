@@ -13,7 +13,7 @@ from edgead.compile.calibration import PreparedImage
 from edgead.errors import CompileError
 
 IMAGES = 4
-_NOISE = 24  # grey levels; enough to move every activation, little enough to stay in the calibrated ranges
+_NOISE = 4  # grey levels, what a camera adds: noise is an anomaly, and more of it would set the scale
 _MARGIN = 2.0
 _TIGHTEST, _LOOSEST = 1e-3, 0.1
 

@@ -71,8 +71,7 @@ def test_python_parses_and_its_imports_exist(block: str):
 
 def test_linked_files_exist():
     links = re.findall(r"\]\(([^)#:]+)\)", README)
-    made_later = {"docs/heatmap.png"}  # drawn with a trained model before a release
-    assert [link for link in links if link not in made_later and not (ROOT / link).exists()] == []
+    assert [link for link in links if not (ROOT / link).exists()] == []
 
 
 def test_the_folders_of_the_layout_exist():

@@ -2,11 +2,14 @@
 
 Three views speak for an anomaly: the discriminator's logits (RealNet's own), the plain residuals of the
 stages, and the distance to the good features. Each is brought to mean 0 and deviation 1 over the good images
-held out of training and then added, so that nothing has to be weighed by hand, or on images with defects.
+held out of training, so that nothing has to be weighed by hand, or on images with defects. The map is their
+sum; the score is the highest of them.
 """
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
@@ -14,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgead.errors import DataError
+from edgead.errors import DataError, UsageError
 from edgead.models.folding import fold_backbone, fold_batch_norms
 from edgead.models.realnet import RealNet, Views
 from edgead.models.residual_selection import resize_bilinear
@@ -43,13 +46,13 @@ class ScoreRule:
 
     `top_share` is the share of the map's cells, the highest, whose mean stands for the image in the logits
     and in the residuals, which show defects where they are. The distances, which tell whether the part as a
-    whole is like the good ones, stand for it by their mean. A weight of 0 leaves a view out.
+    whole is like the good ones, stand for it by their mean. The score is the highest of the three: a part is
+    as anomalous as the view says that finds it furthest from the good ones. A weight of 0 leaves a view out.
     """
 
     top_share: float = 0.02
     map_weights: tuple[float, float, float] = (1.0, 1.0, 1.0)  # of logits, each residual, distances
-    # Of the pooled views, in the same order: RealNet's own two share one voice, the bank has the other.
-    score_weights: tuple[float, float, float] = (0.5, 0.5, 1.0)
+    score_weights: tuple[float, float, float] = (1.0, 1.0, 1.0)  # of the pooled views, in the same order
     logits: Scale = Scale()  # of single cells
     residuals: tuple[Scale, ...] = ()
     distances: Scale = Scale()
@@ -67,7 +70,7 @@ class ScoreRule:
             parts.append(f"{self.score_weights[1]:g} x mean of the highest {self.top_share:.0%} residuals")
         if self.score_weights[2]:
             parts.append(f"{self.score_weights[2]:g} x mean distance to the good features")
-        return " + ".join(parts) + ", each in deviations of held-out good images"
+        return f"highest of: {'; '.join(parts)}; each in deviations of held-out good images"
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -98,18 +101,25 @@ def fuse(views: Views, rule: ScoreRule) -> tuple[Tensor, Tensor]:
     """The anomaly map, B h w at the resolution of the logits and from 0 up, and the score B."""
     size = (int(views.logits.shape[-2]), int(views.logits.shape[-1]))
     anomaly_map = rule.map_weights[0] * rule.logits(views.logits) + _OFFSET
-    score = rule.score_weights[0] * rule.pooled_logits(pool_highest(views.logits, rule.top_share))
+    pooled = [rule.pooled_logits(pool_highest(views.logits, rule.top_share))]
     if views.residuals:
         residual = _sum_residuals(views, rule, size)
         anomaly_map = anomaly_map + rule.map_weights[1] * residual
-        pooled = rule.pooled_residuals(pool_highest(residual, rule.top_share))
-        score = score + rule.score_weights[1] * pooled
+        pooled.append(rule.pooled_residuals(pool_highest(residual, rule.top_share)))
     if views.distances is not None:
         far = _enlarged(rule.distances(views.distances), size)
         anomaly_map = anomaly_map + rule.map_weights[2] * far
-        pooled = rule.pooled_distances(views.distances.mean(dim=(1, 2)))
-        score = score + rule.score_weights[2] * pooled
-    return F.relu(anomaly_map), score
+        pooled.append(rule.pooled_distances(views.distances.mean(dim=(1, 2))))
+    return F.relu(anomaly_map), _highest(pooled, views, rule)
+
+
+def _highest(pooled: Sequence[Tensor], views: Views, rule: ScoreRule) -> Tensor:
+    there = (True, bool(views.residuals), views.distances is not None)
+    weights = [weight for weight, is_there in zip(rule.score_weights, there, strict=True) if is_there]
+    heard = [weight * view for weight, view in zip(weights, pooled, strict=True) if weight]
+    if not heard:
+        raise UsageError(f"No view of this model has a weight in its score: {rule.score_weights}.")
+    return functools.reduce(torch.maximum, heard)
 
 
 def _sum_residuals(views: Views, rule: ScoreRule, size: tuple[int, int]) -> Tensor:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from edgead.errors import DataError
+from edgead.errors import DataError, UsageError
 from edgead.models.compact import CompactDiscriminator, CompactReconstruction
 from edgead.models.feature_selection import StageSelection
 from edgead.models.inspection import (
@@ -98,9 +98,22 @@ def test_maps_start_at_0_and_nothing_has_a_gradient(model: InspectionModel, imag
 @pytest.mark.parametrize(("bank", "residuals"), [(True, 2), (True, 0), (False, 1), (False, 0)])
 def test_a_fitted_rule_gives_good_images_a_mean_of_0(bank: bool, residuals: int):
     views = views_of(1, bank=bank, residuals=residuals)
-    anomaly_map, score = fuse(views, fit_rule(ScoreRule(), views))
-    assert anomaly_map.shape == (12, 16, 16)
-    assert float(score.mean()) == pytest.approx(0, abs=1e-4)
+    heard = [(1, 0, 0), *([(0, 1, 0)] if residuals else []), *([(0, 0, 1)] if bank else [])]
+    scores = []
+    for weights in heard:
+        anomaly_map, score = fuse(views, fit_rule(ScoreRule(score_weights=weights), views))
+        assert anomaly_map.shape == (12, 16, 16)
+        assert float(score.mean()) == pytest.approx(0, abs=1e-4)
+        assert float(score.std(correction=0)) == pytest.approx(1, abs=1e-3)
+        scores.append(score)
+    _, together = fuse(views, fit_rule(ScoreRule(), views))
+    assert torch.allclose(together, torch.stack(scores).amax(dim=0))
+
+
+def test_a_score_that_no_view_speaks_for_is_refused():
+    views = views_of(1, bank=False)
+    with pytest.raises(UsageError, match="No view"):
+        fuse(views, fit_rule(ScoreRule(score_weights=(0, 0, 1)), views))
 
 
 @settings(deadline=None, max_examples=40)

@@ -156,10 +156,14 @@ def fold_for_export(model: InspectionModel) -> InspectionModel:
 
 
 def good_scale(values: Tensor) -> Scale:
-    """Mean and deviation of `values`, the deviation never 0."""
+    """Mean and deviation of `values`, the deviation at least 1e-5 of the mean.
+
+    Less is rounding, or one image alone, and would blow the rounding of another engine up to a verdict.
+    """
     flat = values.double().flatten()
+    mean = float(flat.mean())
     deviation = float(flat.std(correction=0)) if len(flat) > 1 else 0.0
-    return Scale(float(flat.mean()), max(deviation, 1e-6))
+    return Scale(mean, max(deviation, 1e-5 * abs(mean), 1e-6))
 
 
 @torch.no_grad()

@@ -13,10 +13,10 @@ PUBLISHED_POINTS = "published points"
 class Prediction:
     """Predicted, not measured: latency at batch 1 and memory, with what they rest on.
 
-    parts_ms: milliseconds by part of the network ("backbone", "reconstruction 1", ...); they sum to `total_ms`.
+    parts_ms: milliseconds by part of the network ("backbone", "reconstruction 1", ...), in sum `total_ms`.
     peak_memory_mb: MB (10^6 bytes) of weights and of the activations that live at the same time.
     basis: MEASURED_TABLE or PUBLISHED_POINTS.
-    relative_error: median relative error of such predictions on points left out of the fit; None where unknown.
+    relative_error: median relative error of such predictions on points that were not fitted; None: unknown.
     """
 
     parts_ms: Mapping[str, float]

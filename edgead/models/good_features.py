@@ -3,8 +3,8 @@
 RealNet's discriminator learns from synthetic anomalies, which are local. What makes a whole part look unlike
 the good ones (another texture, another finish) is told better by the distance to the good parts' own features
 (the idea of PatchCore, Roth et al., CVPR 2022). Kept small enough for an edge device: deep stages alone,
-their principal components, one cell per stride of the deepest stage, and written as two 1 x 1 convolutions
-and a minimum.
+their principal components, one cell per stride of the deepest stage, cluster centres instead of all features,
+and written as two 1 x 1 convolutions and a minimum.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from edgead.errors import TrainingError
 
 _BLOCK = 1024  # prototypes
+_MOST_CLUSTERED = 65536  # features; beyond it the centres are those of a random draw
+_PASSES = 5  # over the features; more bring the distances hardly nearer to those of a bank of all features
 _LEAST_VARIANCE = 1e-3  # of a component, in units of a standardised channel
 
 
@@ -56,8 +58,9 @@ class GoodFeatureBank(nn.Module):
     def fit(self, batches: Sequence[Sequence[Tensor]], generator: torch.Generator) -> None:
         """Set projection and prototypes from the maps of good images.
 
-        The prototypes are a random draw of the good images' own features; where there are fewer than
-        `size`, all of them, the last repeated. Raises TrainingError when the features do not vary.
+        The prototypes are the centres of a k-means clustering of the good images' features; where there are
+        no more than `size`, these themselves, the last repeated. Half as many centres give distances as near
+        to those of all features as a random draw does. Raises TrainingError when the features do not vary.
         """
         rows = torch.cat([_rows(self.join([m.float() for m in maps])) for maps in batches])
         mean, deviation = rows.mean(dim=0), rows.std(dim=0, correction=0).clamp(min=1e-3)
@@ -70,9 +73,23 @@ class GoodFeatureBank(nn.Module):
         weights = components * variances.clamp(min=_LEAST_VARIANCE).pow(-0.25)[:, None]
         self.projection.copy_(weights / deviation)
         self.offset.copy_(-(self.projection @ mean))
-        drawn = torch.randperm(len(rows), generator=generator)[: self.size]
-        chosen = rows[drawn] @ self.projection.T + self.offset
+        drawn = torch.randperm(len(rows), generator=generator)[:_MOST_CLUSTERED]
+        features = rows[drawn] @ self.projection.T + self.offset
+        chosen = features if len(features) <= self.size else _cluster_centres(features, self.size)
         self.prototypes.copy_(torch.cat((chosen, chosen[-1:].expand(self.size - len(chosen), -1))))
+
+    def without_repeated(self) -> GoodFeatureBank:
+        """The bank without the copies of the last prototype that fill it up: the same distances, sooner.
+
+        A bank that was never fitted, made to learn what a model costs, stays as large as it is.
+        """
+        if not bool(self.prototypes.any()):
+            return self
+        repeated = (self.prototypes == self.prototypes[-1]).all(dim=1)
+        distinct = self.size - int(repeated.sum()) + 1
+        trimmed = GoodFeatureBank(self.channels, components=len(self.projection), size=distinct)
+        trimmed.load_state_dict({**self.state_dict(), "prototypes": self.prototypes[:distinct]})
+        return trimmed
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         projected = F.conv2d(self.join(maps), self.projection[:, :, None, None], self.offset)
@@ -90,6 +107,18 @@ class GoodFeatureBank(nn.Module):
 
 def _rows(joined: Tensor) -> Tensor:
     return joined.movedim(1, -1).reshape(-1, joined.shape[1])
+
+
+def _cluster_centres(features: Tensor, count: int) -> Tensor:
+    """`count` centres of features N C, N > count; the features come in random order."""
+    from sklearn.cluster import MiniBatchKMeans
+
+    clusters = MiniBatchKMeans(
+        count, init=features[:count].cpu().numpy(), n_init=1, batch_size=count, max_iter=_PASSES,
+        reassignment_ratio=0.0, random_state=0,
+    )  # fmt: skip
+    centres = clusters.fit(features.cpu().numpy()).cluster_centers_
+    return torch.from_numpy(centres).to(features)
 
 
 def _principal_components(rows: Tensor, count: int) -> tuple[Tensor, Tensor]:

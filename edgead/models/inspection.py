@@ -147,11 +147,17 @@ class InspectionModel(nn.Module):
 
 
 def fold_for_export(model: InspectionModel) -> InspectionModel:
-    """Fold, in place, batch norms and normalisation, and write the selections as 1 x 1 convolutions."""
+    """Fold, in place, what inference does not need apart.
+
+    Batch norms and normalisation go into convolutions, the selections are written as 1 x 1 convolutions, and
+    the bank's repeated prototypes are dropped.
+    """
     fold_backbone(model.backbone)
     fold_batch_norms(model.realnet)
     selections = [part for part in model.realnet.standardise if isinstance(part, SelectedFeatures)]
     model.realnet.standardise = nn.ModuleList(part.as_convolution() for part in selections)
+    if model.realnet.bank is not None:
+        model.realnet.bank = model.realnet.bank.without_repeated()
     return model.eval().requires_grad_(False)
 
 

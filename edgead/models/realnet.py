@@ -50,7 +50,7 @@ class RealNetConfig:
     residual_map_stages: tuple[int, ...] = (2, 3)  # whose mean residual counts in the map by itself
     bank_stages: tuple[int, ...] = (3, 4)  # none: no bank of good features
     bank_components: int = 64
-    bank_size: int = 24576
+    bank_size: int = 12288
     input_height: int = 256
     input_width: int = 256
 

@@ -50,6 +50,32 @@ def test_fewer_features_than_prototypes_repeat_the_last():
     assert bank(maps_of(9)).isfinite().all()
 
 
+def test_the_copies_that_fill_a_bank_can_be_dropped():
+    bank, maps = fitted(size=500), maps_of(9)
+    trimmed = bank.without_repeated()
+    assert (bank.size, trimmed.size) == (500, 96)
+    assert torch.equal(trimmed(maps), bank(maps))
+    assert fitted(size=32).without_repeated().size == 32
+
+
+def test_an_unfitted_bank_keeps_its_size():
+    assert GoodFeatureBank((5, 7), components=6, size=500).without_repeated().size == 500
+
+
+def test_cluster_centres_stand_for_all_features_better_than_a_draw_of_them():
+    maps = maps_of(9, side=16)
+    full = fitted(size=2 * 3 * 256, side=16)
+    clustered, drawn = fitted(size=64, side=16), fitted(size=64, side=16)
+    order = torch.randperm(full.size, generator=torch.Generator().manual_seed(5))
+    drawn.prototypes.copy_(full.prototypes[order[:64]])
+    wanted = full(maps).flatten()
+
+    def fidelity(bank: GoodFeatureBank) -> float:
+        return float(torch.corrcoef(torch.stack((bank(maps).flatten(), wanted)))[0, 1])
+
+    assert fidelity(clustered) > fidelity(drawn) + 0.05
+
+
 def test_more_components_than_channels_change_nothing():
     maps = maps_of(9)
     torch.testing.assert_close(fitted(components=12)(maps), fitted(components=40)(maps), atol=1e-3, rtol=1e-3)

@@ -144,7 +144,8 @@ class _Notes(TorchDispatchMode):
         if kind == "conv":
             inputs, weights = inputs[:1], inputs[1:]
             kind = "depthwise" if weights[0].shape[1] == 1 and inputs[0].shape[1] > 1 else "conv"
-            macs = results[0].numel() * math.prod(weights[0].shape[1:])
+            transposed = bool(args[6])  # each of its inputs meets the whole kernel, not each output
+            macs = (inputs if transposed else results)[0].numel() * math.prod(weights[0].shape[1:])
         elif kind == "linear":
             macs = results[0].numel() * int(inputs[-1].shape[-2])
         self.layers.append(

@@ -132,7 +132,8 @@ def _drop(data: ReportData) -> tuple[str, str]:
     before, after = data.stages[first].get("image_auroc"), data.stages[last].get("image_auroc")
     if before is None or after is None:
         return NOT_MEASURED, ""
-    return _signed(before - after).lstrip("+"), f"image AUROC, from {first} to {last}"
+    where = f", on {data.stages_measured_on}" if data.stages_measured_on else ""
+    return _signed(before - after).lstrip("+"), f"image AUROC, from {first} to {last}{where}"
 
 
 def _charts(data: ReportData, threshold: float | None) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from edgead.errors import DataError
 from edgead.evaluation import Evaluation, Record, resized_map
 from edgead.images import read_image, read_mask
 from edgead.runtime.overlay import heatmap_overlay
+from edgead.runtime.result import half_height
 
 _LONG_SIDE = 420  # pixels of a panel as stored; shown at about half of it, sharp on dense screens and paper
 _JPEG_QUALITY = 88
@@ -185,12 +186,12 @@ def _case(record: Record, threshold: float | None, scale: HeatScale | None) -> C
         kind=record.kind,
         score=record.score,
         verdict=verdict_of(record, threshold),
-        panels=_panels(record, name, scale),
+        panels=_panels(record, name, scale, is_rejected=threshold is not None and record.score >= threshold),
         is_wide=width > 2 * height,
     )
 
 
-def _panels(record: Record, name: str, scale: HeatScale | None) -> tuple[Panel, ...]:
+def _panels(record: Record, name: str, scale: HeatScale | None, *, is_rejected: bool) -> tuple[Panel, ...]:
     try:
         image = _at_panel_size(read_image(record.path))
     except DataError:
@@ -199,7 +200,8 @@ def _panels(record: Record, name: str, scale: HeatScale | None) -> tuple[Panel, 
     if record.anomaly_map is None or scale is None:
         panels.append(Panel("heatmap", "the map was not kept"))
     else:
-        panels.append(Panel("heatmap", f"{name}: the heatmap", _uri(_heat(image, record.anomaly_map, scale))))
+        heat = _heat(image, record.anomaly_map, scale, is_rejected=is_rejected)
+        panels.append(Panel("heatmap", f"{name}: the heatmap", _uri(heat)))
     panels.append(_truth(record, name, image))
     return tuple(panels)
 
@@ -223,10 +225,20 @@ def _truth(record: Record, name: str, image: np.ndarray) -> Panel:
     )
 
 
-def _heat(image: np.ndarray, anomaly_map: np.ndarray, scale: HeatScale) -> np.ndarray:
+def _heat(image: np.ndarray, anomaly_map: np.ndarray, scale: HeatScale, *, is_rejected: bool) -> np.ndarray:
     full = resized_map(anomaly_map, image.shape[:2])
     overlay = heatmap_overlay(image, full, low=scale.low, high=scale.high)
-    return _outlined(overlay, full >= scale.threshold, _FOUND_COLOUR)
+    return _outlined(overlay, _found(full, scale.threshold, is_rejected=is_rejected), _FOUND_COLOUR)
+
+
+def _found(full: np.ndarray, threshold: float, *, is_rejected: bool) -> np.ndarray:
+    """What the runtime outlines: at the threshold, or around the peak of a part whose map stays below it."""
+    level = half_height(full) if is_rejected and full.max() < threshold else None
+    if level is None:
+        return full >= threshold
+    _, labels = cv2.connectedComponents((full >= level).astype(np.uint8), connectivity=8)
+    found: np.ndarray = labels == labels.flat[full.argmax()]
+    return found
 
 
 def _outlined(image: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:

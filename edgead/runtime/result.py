@@ -15,7 +15,7 @@ FloatMap = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Region:
-    """A connected part of the map at or above the pixel threshold, in pixels of the inspected image."""
+    """A connected part of the map, in pixels of the inspected image, and the highest value in it."""
 
     x: int
     y: int
@@ -50,10 +50,16 @@ class Result:
 
     @cached_property
     def regions(self) -> tuple[Region, ...]:
-        """Connected parts (8 neighbours) of the map at or above the pixel threshold, highest peak first."""
-        if self.model_map.max() < self.pixel_threshold:  # interpolation never exceeds its inputs
-            return ()
-        return find_regions(self.anomaly_map, self.pixel_threshold)
+        """Connected parts (8 neighbours) of the map at or above the pixel threshold, highest peak first.
+
+        An anomalous part always has one, so that no verdict is without a place: where its whole map stays
+        below the pixel threshold, the region around the highest peak, down to half its height over the
+        map's median. A map without any peak has none.
+        """
+        if self.model_map.max() >= self.pixel_threshold:  # interpolation never exceeds its inputs
+            return find_regions(self.anomaly_map, self.pixel_threshold)
+        level = half_height(self.anomaly_map) if self.is_anomalous else None
+        return () if level is None else find_regions(self.anomaly_map, level)[:1]
 
 
 def resize_map(anomaly_map: FloatMap, height: int, width: int) -> FloatMap:
@@ -63,6 +69,12 @@ def resize_map(anomaly_map: FloatMap, height: int, width: int) -> FloatMap:
     shrinks = height <= anomaly_map.shape[0] and width <= anomaly_map.shape[1]
     method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(anomaly_map, (width, height), interpolation=method), np.float32)
+
+
+def half_height(anomaly_map: FloatMap) -> float | None:
+    """Half way from the median of a map (float32 H W) to its peak; None where it has no peak, or is NaN."""
+    peak, ground = float(anomaly_map.max()), float(np.median(anomaly_map))
+    return (peak + ground) / 2 if peak > ground else None
 
 
 def find_regions(anomaly_map: FloatMap, pixel_threshold: float) -> tuple[Region, ...]:

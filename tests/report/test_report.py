@@ -17,7 +17,7 @@ from edgead.datasets import Sample
 from edgead.errors import DataError, UsageError
 from edgead.evaluation import Prediction, evaluate
 from edgead.images import write_image
-from edgead.report import NOT_MEASURED, Latency, ReportData, latency_from_samples, write_report
+from edgead.report import NOT_MEASURED, Latency, ReportData, latency_from_samples, pictures, write_report
 from edgead.report.page import clopper_pearson
 
 SECTIONS = ("pictures", "scores", "curves", "metrics", "compiled", "latency", "training", "versions")
@@ -134,6 +134,16 @@ def test_one_class_only(tmp_path, evaluation, kinds):
     )
     text = written(tmp_path, ReportData("One class", evaluation=alone))
     assert "Curves, which need good and defective images: not measured" in text
+
+
+def test_a_rejected_part_below_the_pixel_threshold_is_outlined_at_its_peak():
+    peaks = np.zeros((20, 30), np.float32)
+    peaks[4:8, 5:9], peaks[14:16, 20:22] = 1.0, 0.4
+    found = pictures._found(peaks, 5.0, is_rejected=True)
+    assert found[4:8, 5:9].all()
+    assert found.sum() == 16
+    assert not pictures._found(peaks, 5.0, is_rejected=False).any()
+    assert pictures._found(peaks, 0.3, is_rejected=True).sum() == 20
 
 
 def test_a_failed_write_leaves_the_old_report(tmp_path, monkeypatch):

@@ -169,6 +169,18 @@ class TestOpening:
         with edgead.open(bundle, engine=engine, threads=1) as inspector:
             assert inspector.inspect(with_spot()).score == pytest.approx(1.0, abs=1e-5)
 
+    def test_an_anomalous_part_below_the_pixel_threshold_still_shows_where(self, bundle: Path):
+        with edgead.open(bundle, threads=1, pixel_threshold=5.0) as inspector:
+            result = inspector.inspect(with_spot())
+        assert float(result.anomaly_map.max()) < 5.0
+        (region,) = result.regions
+        assert (region.x, region.y) == pytest.approx((24, 16), abs=6)
+        assert region.peak == pytest.approx(1.0)
+
+    def test_a_good_part_below_the_pixel_threshold_has_no_region(self, bundle: Path):
+        with edgead.open(bundle, threads=1, threshold=2.0, pixel_threshold=5.0) as inspector:
+            assert inspector.inspect(with_spot()).regions == ()
+
     def test_thresholds_are_the_bundles_unless_given(self, bundle: Path):
         image = np.full((32, 32, 3), 128, np.uint8)
         with edgead.open(bundle, threads=1) as inspector:

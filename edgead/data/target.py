@@ -1,31 +1,110 @@
-"""A device target: which engine runs a bundle there, and in which precisions."""
+"""A device target: which engine runs a bundle there, in which precisions, and what the device can do.
+
+A profile is data. Every figure says whether it was measured, published or derived, and names its source.
+What depends on the power mode (clocks, peaks, bandwidth) stands in that mode's table: the same module differs
+up to twelvefold between modes. Peaks are dense ones, without sparsity and without other accelerators.
+"""
 
 from __future__ import annotations
 
-import difflib
 import os
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from edgead.data import list_data, read_data
+from edgead.data.figures import Figure, as_table, as_text, check_keys, known_name, read_figures
 from edgead.errors import UnknownNameError, UsageError
 
 ENGINE_NAMES = ("onnxruntime", "openvino", "tensorrt")
 PRECISIONS = ("bf16", "f16", "f32", "int8")
+OPTIONS = {"calibration": "the recipe that `edgead compile` uses unless told otherwise"}
+DEVICE_FIGURES = {
+    "memory_mb": "memory that the network can use, MB of 10^6 bytes",
+    "compute_capability": "of an NVIDIA GPU",
+}
+MODE_FIGURES = {
+    "watts": "limit of the power, W",
+    "clock_mhz": "highest clock of the units that compute, MHz",
+    "units": "streaming multiprocessors, execution units or cores that are on",
+    "int8_tops": "dense peak in INT8, 10^12 operations per second",
+    "f16_tflops": "dense peak in half precision, 10^12 operations per second",
+    "tf32_tflops": "dense peak of matrix units in TF32, 10^12 operations per second",
+    "f32_tflops": "peak in single precision without matrix units, 10^12 operations per second",
+    "bandwidth_gb_per_s": "of the memory, GB (10^9 bytes) per second",
+}
+# What a mode must state: an analytic cost model has no use for it otherwise.
+_MODE_NEEDS = ("clock_mhz", "f32_tflops", "bandwidth_gb_per_s")
+# The figures that say how fast a precision is, the first that is there; TensorRT computes float in TF32.
+_PEAKS = {
+    "int8": ("int8_tops", "f16_tflops", "f32_tflops"),  # without INT8 units: as half precision
+    "f16": ("f16_tflops", "f32_tflops"),
+    "bf16": ("f16_tflops", "f32_tflops"),
+    "f32": ("tf32_tflops", "f32_tflops"),
+}
 _REQUIRED = ("description", "engine", "precisions")
-_OPTIONS = {"calibration": "the recipe that `edgead compile` uses unless told otherwise"}
+_OPTIONAL = (
+    "options", "run_on_device", "default_mode", "sources", "device", "modes", "channel_multiple", "table"
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Mode:
+    """A power mode of a device, or one board of a family; `figures` are those of MODE_FIGURES."""
+
+    name: str
+    description: str
+    figures: Mapping[str, Figure]
+
+    def value(self, name: str) -> float:
+        """A figure that every mode has: clock_mhz, f32_tflops or bandwidth_gb_per_s."""
+        return self.figures[name].value
+
+    def peak_tops(self, precision: str, *, matrix_units: bool = True) -> float:
+        """Dense peak, 10^12 operations per second; without matrix units that of plain arithmetic."""
+        names = _PEAKS[precision] if matrix_units else ("f32_tflops",)
+        return next(self.figures[name].value for name in names if name in self.figures)
 
 
 @dataclass(frozen=True)
 class Target:
-    """One file of targets/; the first of `precisions` is the default."""
+    """One file of targets/; the first of `precisions` is the default.
+
+    run_on_device: whether edgead has run there; otherwise nothing of the profile is proven.
+    channel_multiple: by precision, the multiple of channels that the device's matrix units want.
+    table: measured latencies, as `edgead targets measure` writes them; read by the cost model alone.
+    """
 
     name: str
     description: str
     engine: str
     precisions: tuple[str, ...]
     options: dict[str, str] = field(default_factory=dict)
+    run_on_device: bool = False
+    default_mode: str | None = None
+    modes: Mapping[str, Mode] = field(default_factory=dict)
+    device: Mapping[str, Figure] = field(default_factory=dict)
+    channel_multiple: Mapping[str, Figure] = field(default_factory=dict)
+    sources: Mapping[str, str] = field(default_factory=dict)
+    table: Mapping[str, Any] | None = None
+
+    def mode(self, name: str | None = None) -> Mode:
+        """A mode by name; the default one for None. Raises UnknownNameError, UsageError without modes."""
+        if not self.modes or self.default_mode is None:
+            raise UsageError(
+                f"Target {self.name} states no power modes and no figures of the device. Measure it: "
+                "edgead targets measure --out my-device.toml"
+            )
+        if name is None:
+            return self.modes[self.default_mode]
+        if name not in self.modes:
+            raise UnknownNameError(f"mode of target {self.name}", name, self.modes)
+        return self.modes[name]
+
+    def multiple_of_channels(self, precision: str) -> int:
+        """Channels in this multiple fill the device's matrix units; 1 where the profile says nothing."""
+        figure = self.channel_multiple.get(precision)
+        return int(figure.value) if figure else 1
 
 
 def list_targets() -> tuple[Target, ...]:
@@ -40,49 +119,82 @@ def read_target(name_or_path: str | os.PathLike[str]) -> Target:
     """
     name, table = read_data("targets", name_or_path)
     origin = f"target '{os.fspath(name_or_path)}'"
-    _check_keys(table, required=_REQUIRED, optional=("options",), origin=origin)
-    options = table.get("options", {})
-    if not isinstance(options, dict):
-        raise UsageError(f"{origin}: options: expected a table, found {options!r}.")
-    _check_keys(options, required=(), optional=_OPTIONS, origin=f"{origin}: options")
+    check_keys(table, required=_REQUIRED, optional=_OPTIONAL, origin=origin)
+    precisions = _precisions(table["precisions"], origin)
+    sources = _texts(table.get("sources", {}), f"{origin}: sources")
+    modes = _modes(table.get("modes", {}), sources, f"{origin}: modes")
     return Target(
         name=name,
-        description=_text(table, "description", origin),
-        engine=_known("engine", _text(table, "engine", origin), ENGINE_NAMES, origin),
-        precisions=_precisions(table["precisions"], origin),
-        options={key: _text(options, key, f"{origin}: options") for key in options},
+        description=as_text(table["description"], f"{origin}: description"),
+        engine=known_name("engine", as_text(table["engine"], f"{origin}: engine"), ENGINE_NAMES, origin),
+        precisions=precisions,
+        options=_options(table.get("options", {}), f"{origin}: options"),
+        run_on_device=_boolean(table.get("run_on_device", False), f"{origin}: run_on_device"),
+        default_mode=_default_mode(table.get("default_mode"), modes, f"{origin}: default_mode"),
+        modes=modes,
+        device=read_figures(
+            table.get("device", {}), known=DEVICE_FIGURES, sources=sources, origin=f"{origin}: device"
+        ),
+        channel_multiple=_multiples(
+            table.get("channel_multiple", {}), precisions, sources, f"{origin}: channel_multiple"
+        ),
+        sources=sources,
+        table=as_table(table["table"], f"{origin}: table") if "table" in table else None,
     )
 
 
-def _check_keys(
-    table: dict[str, Any], *, required: Iterable[str], optional: Iterable[str], origin: str
-) -> None:
-    required, known = set(required), {*required, *optional}
-    if missing := sorted(required - set(table)):
-        raise UsageError(f"{origin}: missing '{missing[0]}'. Add it; `edgead targets cpu` shows an example.")
-    for key in sorted(set(table) - known):
-        near = difflib.get_close_matches(key, known, n=1)
-        hint = f"Did you mean '{near[0]}'? " if near else ""
-        raise UsageError(f"{origin}: unknown key '{key}'. {hint}Known: {', '.join(sorted(known))}.")
+def _modes(content: object, sources: Mapping[str, str], origin: str) -> dict[str, Mode]:
+    return {
+        name: _mode(name, as_table(mode, f"{origin}: {name}"), sources, f"{origin}: {name}")
+        for name, mode in as_table(content, origin).items()
+    }
 
 
-def _text(table: dict[str, Any], key: str, origin: str) -> str:
-    value = table[key]
-    if not isinstance(value, str) or not value.strip():
-        raise UsageError(f"{origin}: {key}: expected text, found {value!r}.")
-    return value.strip()
+def _mode(name: str, content: dict[str, Any], sources: Mapping[str, str], origin: str) -> Mode:
+    check_keys(content, required=("description", *_MODE_NEEDS), optional=MODE_FIGURES, origin=origin)
+    description = as_text(content["description"], f"{origin}: description")
+    rest = {key: value for key, value in content.items() if key != "description"}
+    return Mode(name, description, read_figures(rest, known=MODE_FIGURES, sources=sources, origin=origin))
 
 
-def _known(what: str, name: str, known: tuple[str, ...], origin: str) -> str:
-    if name not in known:
-        raise UnknownNameError(f"{what} in {origin}", name, known)
-    return name
+def _default_mode(value: object, modes: Mapping[str, Mode], origin: str) -> str | None:
+    if value is None and not modes:
+        return None
+    if value is None:
+        raise UsageError(f"{origin}: expected one of the modes {', '.join(modes)}, found nothing.")
+    return known_name("mode", as_text(value, origin), modes, origin)
 
 
-def _precisions(value: Any, origin: str) -> tuple[str, ...]:
+def _multiples(
+    content: object, precisions: tuple[str, ...], sources: Mapping[str, str], origin: str
+) -> dict[str, Figure]:
+    known = dict.fromkeys(precisions, "")
+    figures = read_figures(content, known=known, sources=sources, origin=origin)
+    for precision, figure in figures.items():
+        if not figure.value.is_integer():
+            raise UsageError(f"{origin}: {precision}: expected a whole number, found {figure.value!r}.")
+    return figures
+
+
+def _options(content: object, origin: str) -> dict[str, str]:
+    check_keys(as_table(content, origin), required=(), optional=OPTIONS, origin=origin)
+    return _texts(content, origin)
+
+
+def _texts(content: object, origin: str) -> dict[str, str]:
+    return {key: as_text(value, f"{origin}: {key}") for key, value in as_table(content, origin).items()}
+
+
+def _boolean(value: object, origin: str) -> bool:
+    if not isinstance(value, bool):
+        raise UsageError(f"{origin}: expected true or false, found {value!r}.")
+    return value
+
+
+def _precisions(value: object, origin: str) -> tuple[str, ...]:
     is_list = isinstance(value, list) and value and all(isinstance(item, str) for item in value)
-    if not is_list or len(set(value)) != len(value):
+    if not isinstance(value, list) or not is_list or len(set(value)) != len(value):
         raise UsageError(
             f'{origin}: precisions: expected distinct names such as ["int8", "f32"], found {value!r}.'
         )
-    return tuple(_known("precision", item, PRECISIONS, origin) for item in value)
+    return tuple(known_name("precision", item, PRECISIONS, origin) for item in value)

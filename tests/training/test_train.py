@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -216,6 +217,15 @@ def test_a_loss_that_is_not_finite_stops_the_training(
     monkeypatch.setattr("edgead.training.loop._SEGMENTATION_WEIGHT", float("inf"))
     with pytest.raises(TrainingError, match="--learning-rate"):
         train(data, tmp_path / "out", settings=settings())
+
+
+def test_the_bank_has_no_part_in_the_weights(data: Path, run: Run, tmp_path: Path):
+    smaller = replace(CONFIG, bank_size=CONFIG.bank_size // 2)
+    other = train(data, tmp_path / "smaller", settings=settings(model=smaller))
+    assert other is not None
+    ours, theirs = run.model().realnet.state_dict(), other.model().realnet.state_dict()
+    assert ours["bank.prototypes"].shape != theirs["bank.prototypes"].shape
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours if name != "bank.prototypes")
 
 
 def test_configurations_without_a_bank_train(data: Path, tmp_path: Path):

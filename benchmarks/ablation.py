@@ -87,10 +87,10 @@ def _scores(workshop: Workshop, data: Path, reference: Trained) -> Iterator[tupl
     """The base's views alone and left out. They have no part in the gradients: nothing is trained again."""
     model = reference.run.model()
     for name, score_weights, map_weights in _SCORES:
-        if score_weights[2] and model.realnet.bank is None:
+        if score_weights[2] and model.network.bank is None:
             continue
         rule = replace(model.rule, score_weights=score_weights, map_weights=map_weights)
-        yield "score", name, workshop.evaluated(reference.run, data, InspectionModel(model.realnet, rule))
+        yield "score", name, workshop.evaluated(reference.run, data, InspectionModel(model.network, rule))
 
 
 def _row(about: str, name: str, trained: Trained, reference: Trained) -> Row:

@@ -238,7 +238,7 @@ def _report_data(result: ProductResult) -> ReportData:
     return ReportData(
         title=f"Demo: {result.product}",
         dataset=f"the drawn test images of {result.product}",
-        model=f"RealNet on {run.config.backbone}, {compiled.precision} on {compiled.engine}",
+        model=f"{run.config.title} on {run.config.backbone}, {compiled.precision} on {compiled.engine}",
         evaluation=result.evaluation,
         threshold=_bundle_threshold(compiled.path),
         stages=with_float,

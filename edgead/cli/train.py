@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 )
 @click.option("--steps", type=click.IntRange(min=1), help="Steps of training.  [default: 1500]")
 @click.option("--minutes", type=float, help="Train for about this long, in place of --steps.")
+@click.option("--model", "family", default="realnet", show_default=True, metavar="FAMILY", help="realnet.")
 @click.option("--preset", default="compact", show_default=True, help="compact, or paper (large and slow).")
 @click.option("--backbone", metavar="NAME", help="The frozen network behind all.  [default: the preset's]")
 @click.option("--stages", metavar="LIST", help="Its stages in use, as in 1,2,3.  [default: the preset's]")
@@ -71,11 +72,11 @@ def _settings(*, minutes: float | None, **chosen: Any) -> TrainSettings:
         raise UsageError("Give --steps or --minutes, not both: one decides the other.")
     if chosen["textures"] is not None and not Path(chosen["textures"]).is_dir():
         raise UsageError(f"--textures: expected a folder of images, {chosen['textures']} is none.")
-    from edgead.models.presets import realnet_config
+    from edgead.models.families import model_family, training_settings
     from edgead.synthesis import parse_mix
     from edgead.training.settings import TrainSettings
 
-    model = realnet_config(
+    model = model_family(chosen["family"]).configure(
         chosen["preset"],
         backbone=chosen["backbone"],
         stages=_numbers("--stages", chosen["stages"]),
@@ -88,7 +89,9 @@ def _settings(*, minutes: float | None, **chosen: Any) -> TrainSettings:
         "synthesis": None if chosen["synthesis"] is None else parse_mix(chosen["synthesis"]),
         "texture_folder": chosen["textures"],
     }
-    return TrainSettings(model=model, **{name: value for name, value in given.items() if value is not None})
+    usual = training_settings(chosen["family"], chosen["preset"])
+    wanted = {name: value for name, value in given.items() if value is not None}
+    return TrainSettings(model=model, **{**usual, **wanted})
 
 
 def _numbers(option: str, text: str | None, *, separator: str = ",") -> tuple[int, ...] | None:

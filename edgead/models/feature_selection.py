@@ -120,6 +120,11 @@ def first_channels(infos: Sequence[FeatureInfo], budgets: Sequence[int]) -> Feat
     return FeatureSelection(stages).with_budgets(budgets)
 
 
+def all_channels(infos: Sequence[FeatureInfo]) -> FeatureSelection:
+    """A selection that leaves nothing out."""
+    return first_channels(infos, [info.channels for info in infos])
+
+
 def random_channels(infos: Sequence[FeatureInfo], budgets: Sequence[int], *, seed: int) -> FeatureSelection:
     """A selection that looks at nothing, to compare with: a random draw for each stage."""
     _check_budgets(budgets, len(infos))

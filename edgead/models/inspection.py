@@ -1,17 +1,16 @@
 """The network as it is deployed: pixels in, one anomaly map and one score out.
 
-Three views speak for an anomaly: the discriminator's logits (RealNet's own), the plain residuals of the
-stages, and the distance to the good features. Each is brought to mean 0 and deviation 1 over the good images
-held out of training, so that nothing has to be weighed by hand, or on images with defects. The map is their
-sum; the score is the highest of them.
+Up to three views speak for an anomaly: a discriminator's logits (RealNet's own), the plain residuals of the
+reconstruction, and the distance to the good features. Each is brought to mean 0 and deviation 1 over the
+good images held out of training, so that nothing has to be weighed by hand, or on images with defects. The
+map is their sum; the score is the highest of them.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -19,9 +18,8 @@ from torch import Tensor, nn
 
 from edgead.errors import DataError, UsageError
 from edgead.models.folding import fold_backbone, fold_batch_norms
-from edgead.models.realnet import RealNet, Views
+from edgead.models.network import InspectionNetwork, Views
 from edgead.models.residual_selection import resize_bilinear
-from edgead.models.standardise import SelectedFeatures
 
 _OFFSET = 8.0  # deviations; shifts the map so that hardly any cell is clipped at 0
 
@@ -98,31 +96,32 @@ def pool_highest(cells: Tensor, share: float) -> Tensor:
 
 
 def fuse(views: Views, rule: ScoreRule) -> tuple[Tensor, Tensor]:
-    """The anomaly map, B h w at the resolution of the logits and from 0 up, and the score B."""
-    size = (int(views.logits.shape[-2]), int(views.logits.shape[-1]))
-    anomaly_map = rule.map_weights[0] * rule.logits(views.logits) + _OFFSET
-    pooled = [rule.pooled_logits(pool_highest(views.logits, rule.top_share))]
+    """The anomaly map, B h w at the resolution of the finest view and from 0 up, and the score B."""
+    maps, pooled = [], []
+    if views.logits is not None:
+        maps.append(rule.map_weights[0] * rule.logits(views.logits))
+        pooled.append((0, rule.pooled_logits(pool_highest(views.logits, rule.top_share))))
     if views.residuals:
-        residual = _sum_residuals(views, rule, size)
-        anomaly_map = anomaly_map + rule.map_weights[1] * residual
-        pooled.append(rule.pooled_residuals(pool_highest(residual, rule.top_share)))
+        residual = _sum_residuals(views, rule)
+        maps.append(rule.map_weights[1] * residual)
+        pooled.append((1, rule.pooled_residuals(pool_highest(residual, rule.top_share))))
     if views.distances is not None:
-        far = _enlarged(rule.distances(views.distances), size)
-        anomaly_map = anomaly_map + rule.map_weights[2] * far
-        pooled.append(rule.pooled_distances(views.distances.mean(dim=(1, 2))))
-    return F.relu(anomaly_map), _highest(pooled, views, rule)
-
-
-def _highest(pooled: Sequence[Tensor], views: Views, rule: ScoreRule) -> Tensor:
-    there = (True, bool(views.residuals), views.distances is not None)
-    weights = [weight for weight, is_there in zip(rule.score_weights, there, strict=True) if is_there]
-    heard = [weight * view for weight, view in zip(weights, pooled, strict=True) if weight]
+        far = _enlarged(rule.distances(views.distances), _size(views))
+        maps.append(rule.map_weights[2] * far)
+        pooled.append((2, rule.pooled_distances(views.distances.mean(dim=(1, 2)))))
+    heard = [rule.score_weights[view] * value for view, value in pooled if rule.score_weights[view]]
     if not heard:
         raise UsageError(f"No view of this model has a weight in its score: {rule.score_weights}.")
-    return functools.reduce(torch.maximum, heard)
+    anomaly_map = sum(maps[1:], maps[0] + _OFFSET)
+    return F.relu(anomaly_map), functools.reduce(torch.maximum, heard)
 
 
-def _sum_residuals(views: Views, rule: ScoreRule, size: tuple[int, int]) -> Tensor:
+def _size(views: Views) -> tuple[int, int]:
+    return int(views.finest.shape[-2]), int(views.finest.shape[-1])
+
+
+def _sum_residuals(views: Views, rule: ScoreRule) -> Tensor:
+    size = _size(views)
     scaled = [scale(view) for scale, view in zip(rule.residuals, views.residuals, strict=True)]
     return sum((_enlarged(view, size) for view in scaled[1:]), _enlarged(scaled[0], size))
 
@@ -132,32 +131,33 @@ def _enlarged(view: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 class InspectionModel(nn.Module):
-    """images uint8 B H W 3, RGB, at the input size -> anomaly_map float32 B h w, score float32 B."""
+    """images uint8 B H W 3, RGB, at the input size -> anomaly_map float32 B h w, score float32 B.
 
-    def __init__(self, realnet: RealNet, rule: ScoreRule) -> None:
+    The network bears the name of its family, which the operations of the exported graph begin with.
+    """
+
+    def __init__(self, network: InspectionNetwork, rule: ScoreRule) -> None:
         super().__init__()
-        self.backbone = realnet.backbone
-        self.realnet = realnet
+        self.backbone = network.backbone
+        self.family: str = network.config.family
+        self.add_module(self.family, network)
         self.rule = rule
         self.eval().requires_grad_(False)
 
+    @property
+    def network(self) -> InspectionNetwork:
+        return cast(InspectionNetwork, self.get_submodule(self.family))
+
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         maps = self.backbone(images.permute(0, 3, 1, 2).float())
-        return fuse(self.realnet.views(maps), self.rule)
+        return fuse(self.network.views(maps), self.rule)
 
 
 def fold_for_export(model: InspectionModel) -> InspectionModel:
-    """Fold, in place, what inference does not need apart.
-
-    Batch norms and normalisation go into convolutions, the selections are written as 1 x 1 convolutions, and
-    the bank's repeated prototypes are dropped.
-    """
+    """Fold, in place, batch norms and normalisation, and what the network folds of its own."""
     fold_backbone(model.backbone)
-    fold_batch_norms(model.realnet)
-    selections = [part for part in model.realnet.standardise if isinstance(part, SelectedFeatures)]
-    model.realnet.standardise = nn.ModuleList(part.as_convolution() for part in selections)
-    if model.realnet.bank is not None:
-        model.realnet.bank = model.realnet.bank.without_repeated()
+    fold_batch_norms(model.network)
+    model.network.fold()
     return model.eval().requires_grad_(False)
 
 
@@ -175,15 +175,12 @@ def good_scale(values: Tensor) -> Scale:
 @torch.no_grad()
 def fit_rule(rule: ScoreRule, views: Views) -> ScoreRule:
     """Fit the scales on the views of good images held out of training."""
-    fitted = replace(
-        rule,
-        logits=good_scale(views.logits),
-        pooled_logits=good_scale(pool_highest(views.logits, rule.top_share)),
-        residuals=tuple(good_scale(residual) for residual in views.residuals),
-    )
+    fitted = replace(rule, residuals=tuple(good_scale(residual) for residual in views.residuals))
+    if views.logits is not None:
+        pooled = pool_highest(views.logits, rule.top_share)
+        fitted = replace(fitted, logits=good_scale(views.logits), pooled_logits=good_scale(pooled))
     if views.residuals:
-        size = (int(views.logits.shape[-2]), int(views.logits.shape[-1]))
-        pooled = pool_highest(_sum_residuals(views, fitted, size), rule.top_share)
+        pooled = pool_highest(_sum_residuals(views, fitted), rule.top_share)
         fitted = replace(fitted, pooled_residuals=good_scale(pooled))
     if views.distances is not None:
         mean = good_scale(views.distances.mean(dim=(1, 2)))

@@ -8,18 +8,20 @@ instead of the largest, and a bank of good features whose distances count beside
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgead.errors import DataError, UnknownNameError, UsageError
+from edgead.errors import UnknownNameError, UsageError
 from edgead.models.backbones import Backbone, build_backbone, feature_info
 from edgead.models.compact import CompactDiscriminator, CompactReconstruction
+from edgead.models.config import ModelConfig
 from edgead.models.feature_selection import FeatureSelection, first_channels
 from edgead.models.good_features import GoodFeatureBank
+from edgead.models.network import FeatureBatch, InspectionNetwork, Optimisation, Views
 from edgead.models.paper_reconstruction import PaperReconstruction
 from edgead.models.residual_selection import (
     PaperDiscriminator,
@@ -27,14 +29,19 @@ from edgead.models.residual_selection import (
     resize_bilinear,
     squared_residual,
 )
-from edgead.models.standardise import SelectedFeatures
+from edgead.models.standardise import SelectedFeatures, folded_selections
 
+_SEGMENTATION_WEIGHT = 4.0
+_ANOMALOUS_WEIGHT = 2.0  # of anomalous cells, which are few
 _LEAST_RESIDUAL = 0.1  # of features with deviation 1; smaller ones are noise, and INT8 makes more of it
 
 
 @dataclass(frozen=True)
-class RealNetConfig:
+class RealNetConfig(ModelConfig):
     """Everything that decides the shape of a RealNet. Saved with a run; the paper's m_k are `budgets`."""
+
+    family = "realnet"
+    title = "RealNet"
 
     backbone: str = "efficientnet_lite0"
     stages: tuple[int, ...] = (1, 2, 3, 4)
@@ -87,30 +94,19 @@ class RealNetConfig:
             )
 
     @property
-    def input_size(self) -> tuple[int, int]:
-        """(height, width) in pixels."""
-        return self.input_height, self.input_width
-
-    @property
     def map_size(self) -> tuple[int, int]:
         """(height, width) of the anomaly map: every cell of the grid is written as 2 x 2."""
         stride = 2**self.grid_stage
         return self.input_height // stride, self.input_width // stride
 
-    def to_json(self) -> dict[str, Any]:
-        return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
-
-    @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> RealNetConfig:
-        """Read what `to_json` wrote; DataError for unknown or missing fields."""
-        names = {field.name for field in fields(cls)}
-        if set(content) != names:
-            raise DataError(
-                f"The configuration of a RealNet has other fields than this version knows: "
-                f"{sorted(set(content) ^ names)}. Train again, or use the version that wrote it."
-            )
-        values: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in content.items()}
-        return cls(**values)
+    @property
+    def facts(self) -> dict[str, str]:
+        bank = f"{self.bank_size} of stages {self.bank_stages}" if self.bank_stages else "none"
+        return {
+            "model": f"RealNet on {self.backbone}, stages {self.stages}, channels {self.budgets}",
+            "residual selection": f"{self.residuals} channels at stride {2 ** (self.grid_stage + 1)}",
+            "bank of good features (ours, beside RealNet)": bank,
+        }
 
 
 @dataclass(frozen=True)
@@ -122,31 +118,14 @@ class RealNetOutput:
     residuals: list[Tensor]
 
 
-@dataclass(frozen=True)
-class Views:
-    """What speaks for an anomaly, each at its own resolution, B h w; higher is more anomalous.
+class RealNet(InspectionNetwork):
+    """Feature maps of a frozen backbone -> logits of an anomaly per cell of the map, reconstructions."""
 
-    logits: the discriminator's. residuals: per chosen stage, the logarithm of the mean squared residual.
-    distances: to the good features; None without a bank.
-    """
-
-    logits: Tensor
-    residuals: list[Tensor]
-    distances: Tensor | None
-
-
-class RealNet(nn.Module):
-    """Feature maps of a frozen backbone -> logits of an anomaly per cell of the map, reconstructions.
-
-    The backbone is held for export and kept out of the state dict: its weights are published ones, known
-    by their hash.
-    """
+    config: RealNetConfig
+    learns_from_anomalies = True
 
     def __init__(self, config: RealNetConfig, backbone: Backbone, selection: FeatureSelection) -> None:
-        super().__init__()
-        self.config = config
-        self.feature_selection = selection
-        self._backbone = (backbone,)  # a tuple hides it from parameters() and state_dict()
+        super().__init__(config, backbone, selection)
         self.standardise = nn.ModuleList(SelectedFeatures(stage) for stage in selection.stages)
         build = RECONSTRUCTIONS[config.reconstruction]
         self.reconstructions = nn.ModuleList(
@@ -162,8 +141,14 @@ class RealNet(nn.Module):
         self.bank = _build_bank(config)
 
     @property
-    def backbone(self) -> Backbone:
-        return self._backbone[0]
+    def optimisation(self) -> Optimisation:
+        return Optimisation(loss_weights={"segmentation": _SEGMENTATION_WEIGHT})
+
+    def fit_good(self, chunks: Sequence[list[Tensor]], generator: torch.Generator) -> None:
+        for standardise, maps in zip(self.standardise, zip(*chunks, strict=True), strict=True):
+            standardise.fit(maps)  # type: ignore[operator]
+        if self.bank is not None:
+            self.bank.fit([self._bank_maps(maps) for maps in chunks], generator)
 
     def standardised(self, maps: Sequence[Tensor]) -> list[Tensor]:
         """The selected channels of each stage, standardised: the targets, for good images."""
@@ -180,8 +165,23 @@ class RealNet(nn.Module):
         )
         return RealNetOutput(self.discriminator(self.residual_selection(joined)), rebuilt, residuals)
 
+    def losses(self, output: RealNetOutput, batch: FeatureBatch) -> dict[str, Tensor]:
+        """Squared error to the good features of each stage, and cross-entropy per cell of the map.
+
+        A cell's target is the share of its pixels that are anomalous. Equation 6 of the paper, with weights
+        of ours for the sum.
+        """
+        if batch.masks is None:
+            raise UsageError("RealNet is trained on batches with anomalies and their masks; found none.")
+        height, width = output.logits.shape[-2:]
+        wanted = F.adaptive_avg_pool2d(batch.masks[:, None].float(), (int(height), int(width)))[:, 0]
+        weight = torch.full((), _ANOMALOUS_WEIGHT, device=batch.masks.device)
+        segmentation = F.binary_cross_entropy_with_logits(output.logits.float(), wanted, pos_weight=weight)
+        pairs = zip(output.reconstructions, self.standardised(batch.targets), strict=True)
+        errors = [F.mse_loss(rebuilt.float(), target.float()) for rebuilt, target in pairs]
+        return {"segmentation": segmentation, "reconstruction": torch.stack(errors).sum()}
+
     def views(self, maps: Sequence[Tensor]) -> Views:
-        """What the network makes of the backbone's maps when it inspects."""
         output = self(maps)
         kept = [output.residuals[self._position(stage)] for stage in self.config.residual_map_stages]
         return Views(
@@ -193,11 +193,17 @@ class RealNet(nn.Module):
     def _distances(self, maps: Sequence[Tensor]) -> Tensor | None:
         if self.bank is None:
             return None
-        distances: Tensor = self.bank([maps[self._position(stage)] for stage in self.config.bank_stages])
+        distances: Tensor = self.bank(self._bank_maps(maps))
         return distances
 
-    def _position(self, stage: int) -> int:
-        return self.config.stages.index(stage)
+    def _bank_maps(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        return [maps[self._position(stage)] for stage in self.config.bank_stages]
+
+    def fold(self) -> None:
+        """Write the selections as 1 x 1 convolutions; drop the bank's repeated prototypes."""
+        self.standardise = folded_selections(self.standardise)
+        if self.bank is not None:
+            self.bank = self.bank.without_repeated()
 
 
 class _PaperLogits(nn.Module):

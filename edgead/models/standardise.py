@@ -55,3 +55,8 @@ class SelectedFeatures(nn.Module):
         convolution.weight[torch.arange(count), self.indices, 0, 0] = self.scale.cpu()
         convolution.bias = nn.Parameter(-self.mean.cpu() * self.scale.cpu())
         return convolution.eval().requires_grad_(False)
+
+
+def folded_selections(parts: nn.ModuleList) -> nn.ModuleList:
+    """Each selection as one 1 x 1 convolution; what is one already stays."""
+    return nn.ModuleList(p.as_convolution() if isinstance(p, SelectedFeatures) else p for p in parts)

@@ -1,10 +1,10 @@
-"""The training of a RealNet, in order of work: data, features, selection, steps, scales, threshold."""
+"""The training of a network of any family, in order of work: features, selection, statistics, steps."""
 
 from __future__ import annotations
 
 import copy
+import functools
 import json
-import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,15 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.optim import Optimizer
 
 from edgead.errors import TrainingError
 from edgead.files import write_bytes
 from edgead.models.backbones import build_backbone
-from edgead.models.feature_selection import ChannelScorer, FeatureSelection, first_channels, random_channels
+from edgead.models.families import build_network, unmeasured_selection
+from edgead.models.feature_selection import ChannelScorer, FeatureSelection, random_channels
 from edgead.models.folding import fold_backbone
-from edgead.models.realnet import RealNet, RealNetOutput
+from edgead.models.network import FeatureBatch, InspectionNetwork
 from edgead.synthesis import Synthesizer
 from edgead.training.checkpoint import (
     Checkpoint,
@@ -38,12 +39,7 @@ from edgead.training.samples import Batch, BatchStream, Images
 from edgead.training.settings import TrainSettings
 
 SELECTING, TRAINING = 1, 0  # purposes of random draws, so that no two share their numbers
-_SEGMENTATION_WEIGHT = 4.0
-_ANOMALOUS_WEIGHT = 2.0  # of anomalous cells, which are few
-_WARM_UP_STEPS = 50
-_LAST_RATE = 0.02  # of the learning rate, where the cosine ends
-_WEIGHT_DECAY = 1e-4
-_BANK_IMAGES = 4096  # at most; beyond it the draw of prototypes is from a draw of images
+_STATISTICS_IMAGES = 4096  # at most; beyond it statistics are those of a draw of images
 
 
 @dataclass(frozen=True)
@@ -91,21 +87,25 @@ class Trainer:
         self.backbone = fold_backbone(build_backbone(settings.model.backbone, stages=settings.model.stages))
         self.reduced = _bfloat16_pays(device)
         self.extractor = FeatureExtractor(self.backbone, device, reduced=self.reduced)
-        self.synthesizer = Synthesizer(
-            list(images), sources=settings.synthesis, texture_folder=settings.texture_folder,
-            seed_textures=settings.seed,
-        )  # fmt: skip
         self.half = settings.batch // 2
         self.steps = settings.steps
         self._minutes, self._started = minutes, 0.0
 
-    def train(self) -> RealNet:
+    @functools.cached_property
+    def synthesizer(self) -> Synthesizer:
+        settings = self.settings
+        return Synthesizer(
+            list(self.images), sources=settings.synthesis, texture_folder=settings.texture_folder,
+            seed_textures=settings.seed,
+        )  # fmt: skip
+
+    def train(self) -> InspectionNetwork:
         """Run all steps that are left and return the trained network, on the CPU."""
         keep_large_blocks()
         with one_core_for_workers():
             return self._train()
 
-    def _train(self) -> RealNet:
+    def _train(self) -> InspectionNetwork:
         settings = self.settings
         self._started = time.monotonic()
         self._tell(Progress("features", 0, len(self.images), {}))
@@ -113,13 +113,11 @@ class Trainer:
         found = self._last_checkpoint()
         torch.manual_seed(settings.seed)
         selection = FeatureSelection.from_json(found.facts["selection"]) if found else self._select(good)
-        network = RealNet(settings.model, self.backbone, selection).to(
+        network = build_network(settings.model, self.backbone, selection).to(
             self.device,
             memory_format=torch.channels_last,  # type: ignore[call-overload]
         )
-        optimizer = torch.optim.AdamW(
-            network.parameters(), settings.learning_rate, weight_decay=_WEIGHT_DECAY
-        )
+        optimizer = network.optimisation.optimizer(network.parameters(), settings.learning_rate)
         first = self._restore(found, network, optimizer) if found else self._fit_statistics(network, good)
         take_from_first(network, self.world)
         if found:
@@ -132,33 +130,27 @@ class Trainer:
 
     def _select(self, good: GoodFeatures) -> FeatureSelection:
         infos, budgets = self.backbone.feature_info, self.settings.model.budgets
-        if self.settings.selection == "first":
-            return first_channels(infos, budgets)
+        if not budgets or self.settings.selection == "first":
+            return unmeasured_selection(self.settings.model, self.backbone)
         if self.settings.selection == "random":
             return random_channels(infos, budgets, seed=self.settings.seed)
-        scorer = ChannelScorer(self.backbone.feature_info)
+        scorer = ChannelScorer(infos)
         stream = BatchStream(self.synthesizer, half=self.half, seed=self.settings.seed, purpose=SELECTING)
         total = self.settings.selection_batches
         for number, batch in enumerate(stream.batches(0, total)):
             scorer.add(good(batch.origins), self.extractor(batch.anomalous), batch.masks)
             self._tell(Progress("selection", number + 1, total, {}))
-        return scorer.select(self.settings.model.budgets)
+        return scorer.select(budgets)
 
-    def _fit_statistics(self, network: RealNet, good: GoodFeatures) -> int:
+    def _fit_statistics(self, network: InspectionNetwork, good: GoodFeatures) -> int:
         """Fit what comes from good images without gradients; returns the first step."""
         generator = torch.Generator().manual_seed(self.settings.seed)
-        numbers = torch.randperm(len(self.images), generator=generator)[:_BANK_IMAGES].tolist()
-        chunks = list(good.chunks(numbers))
-        stages = zip(*chunks, strict=True)
-        for standardise, maps in zip(network.standardise, stages, strict=True):
-            standardise.fit(maps)  # type: ignore[operator]
-        if network.bank is not None:
-            positions = [network.config.stages.index(stage) for stage in network.config.bank_stages]
-            network.bank.fit([[maps[position] for position in positions] for maps in chunks], generator)
+        numbers = torch.randperm(len(self.images), generator=generator)[:_STATISTICS_IMAGES].tolist()
+        network.fit_good(list(good.chunks(numbers)), generator)
         return 0
 
     def _fit_steps(
-        self, minutes: float, network: RealNet, optimizer: torch.optim.Optimizer, good: GoodFeatures
+        self, minutes: float, network: InspectionNetwork, optimizer: Optimizer, good: GoodFeatures
     ) -> None:
         """Decide, once for this training, how many steps fit; kept by a checkpoint before the first step.
 
@@ -182,13 +174,13 @@ class Trainer:
         self._save(network, optimizer, 0, [])
 
     def _steps(
-        self, network: RealNet, optimizer: torch.optim.Optimizer, good: GoodFeatures, first: int
+        self, network: InspectionNetwork, optimizer: Optimizer, good: GoodFeatures, first: int
     ) -> None:
         settings = self.settings
         network.train()
         history: list[dict[str, Any]] = []
         for step, batch in enumerate(self._stream(TRAINING).batches(first, self.steps), start=first):
-            _set_rate(optimizer, settings.learning_rate * _rate(step, self.steps))
+            _set_rate(optimizer, settings.learning_rate * network.optimisation.rate(step, self.steps))
             losses = self._step(network, optimizer, good, batch)
             history.append({"step": step + 1, **losses})
             self._tell(Progress("training", step + 1, self.steps, losses))
@@ -202,17 +194,13 @@ class Trainer:
         )
 
     def _step(
-        self, network: RealNet, optimizer: torch.optim.Optimizer, good: GoodFeatures, batch: Batch
+        self, network: InspectionNetwork, optimizer: Optimizer, good: GoodFeatures, batch: Batch
     ) -> dict[str, float]:
-        targets = good(torch.cat((batch.origins, batch.good)))
-        anomalous = self.extractor(batch.anomalous)
-        inputs = [torch.cat((a, t[self.half :])) for a, t in zip(anomalous, targets, strict=True)]
-        masks = torch.cat((batch.masks, torch.zeros_like(batch.masks))).to(self.device)
+        features = self._features(good, batch)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.reduced):
-            output = network(inputs)
-            wanted = network.standardised(targets)
-        losses = realnet_losses(output, wanted, masks)
-        total = losses["reconstruction"] + _SEGMENTATION_WEIGHT * losses["segmentation"]
+            output = network(features.inputs)
+        losses = network.losses(output, features)
+        total = network.optimisation.total(losses)
         if not bool(total.isfinite()):
             values = ", ".join(f"{name} {float(value.detach()):.3g}" for name, value in losses.items())
             raise TrainingError(
@@ -222,8 +210,17 @@ class Trainer:
         optimizer.zero_grad(set_to_none=True)
         total.backward()
         average_gradients(network.parameters(), self.world)
+        if network.optimisation.clip is not None:
+            torch.nn.utils.clip_grad_norm_(network.parameters(), network.optimisation.clip)
         optimizer.step()
         return {name: float(value.detach()) for name, value in losses.items()}
+
+    def _features(self, good: GoodFeatures, batch: Batch) -> FeatureBatch:
+        targets = good(torch.cat((batch.origins, batch.good)))
+        anomalous = self.extractor(batch.anomalous)
+        inputs = [torch.cat((a, t[self.half :])) for a, t in zip(anomalous, targets, strict=True)]
+        masks = torch.cat((batch.masks, torch.zeros_like(batch.masks))).to(self.device)
+        return FeatureBatch(inputs, targets, masks)
 
     def _last_checkpoint(self) -> Checkpoint | None:
         path = self.folder / CHECKPOINT_FILE
@@ -237,14 +234,18 @@ class Trainer:
             )
         return found
 
-    def _restore(self, found: Checkpoint, network: RealNet, optimizer: torch.optim.Optimizer) -> int:
+    def _restore(self, found: Checkpoint, network: InspectionNetwork, optimizer: Optimizer) -> int:
         network.load_state_dict(_part(found.tensors, "network."))
         restore_optimizer(optimizer, _part(found.tensors, "optimizer."))
         self.steps = int(found.facts["steps"])
         return found.step
 
     def _save(
-        self, network: RealNet, optimizer: torch.optim.Optimizer, step: int, history: list[dict[str, Any]]
+        self,
+        network: InspectionNetwork,
+        optimizer: Optimizer,
+        step: int,
+        history: list[dict[str, Any]],
     ) -> None:
         if self.rank:
             return
@@ -264,28 +265,7 @@ class Trainer:
         write_bytes(path, ("\n".join(lines) + "\n").encode())
 
 
-def realnet_losses(output: RealNetOutput, targets: list[Tensor], masks: Tensor) -> dict[str, Tensor]:
-    """Segmentation: cross-entropy per cell of the map; reconstruction: squared error to the good features.
-
-    targets: standardised features of the good images, B m h w each. masks: bool B H W; a cell's target is
-    the share of its pixels that are anomalous. Equation 6 of the paper, with weights of ours for the sum.
-    """
-    height, width = output.logits.shape[-2:]
-    wanted = F.adaptive_avg_pool2d(masks[:, None].float(), (int(height), int(width)))[:, 0]
-    weight = torch.full((), _ANOMALOUS_WEIGHT, device=masks.device)
-    segmentation = F.binary_cross_entropy_with_logits(output.logits.float(), wanted, pos_weight=weight)
-    pairs = zip(output.reconstructions, targets, strict=True)
-    errors = [F.mse_loss(rebuilt.float(), target.float()) for rebuilt, target in pairs]
-    return {"segmentation": segmentation, "reconstruction": torch.stack(errors).sum()}
-
-
-def _rate(step: int, steps: int) -> float:
-    """Linear warm-up, then half a cosine down to `_LAST_RATE`."""
-    warm = min(1.0, (step + 1) / min(_WARM_UP_STEPS, steps))
-    return warm * (_LAST_RATE + (1 - _LAST_RATE) * 0.5 * (1 + math.cos(math.pi * step / steps)))
-
-
-def _set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+def _set_rate(optimizer: Optimizer, rate: float) -> None:
     for group in optimizer.param_groups:
         group["lr"] = rate
 

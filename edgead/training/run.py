@@ -18,9 +18,10 @@ from typing import Any
 from edgead.bundle import ThresholdSpec
 from edgead.errors import DataError, TrainingError
 from edgead.models.backbones import build_backbone
+from edgead.models.config import ModelConfig
+from edgead.models.families import build_network
 from edgead.models.feature_selection import FeatureSelection
 from edgead.models.inspection import InspectionModel, ScoreRule
-from edgead.models.realnet import RealNet, RealNetConfig
 from edgead.training.checkpoint import load_tensors
 from edgead.training.settings import TrainSettings
 
@@ -48,7 +49,7 @@ class Run:
     seconds: float
 
     @property
-    def config(self) -> RealNetConfig:
+    def config(self) -> ModelConfig:
         return self.settings.model
 
     @property
@@ -66,13 +67,10 @@ class Run:
 
     def trained_facts(self) -> dict[str, str]:
         """What was trained on what, in words for a report."""
-        settings, config = self.settings, self.config
+        settings = self.settings
         mix = ", ".join(f"{name} {weight:g}" for name, weight in settings.synthesis.items())
-        bank = f"{config.bank_size} of stages {config.bank_stages}" if config.bank_stages else "none"
         return {
-            "model": f"RealNet on {config.backbone}, stages {config.stages}, channels {config.budgets}",
-            "residual selection": f"{config.residuals} channels at stride {2 ** (config.grid_stage + 1)}",
-            "bank of good features (ours, beside RealNet)": bank,
+            **self.config.facts,
             "training": f"{settings.steps} steps of {settings.batch} images, seed {settings.seed}, "
             f"{self.seconds / 60:.1f} minutes",
             "synthetic anomalies": mix,
@@ -85,7 +83,7 @@ class Run:
         """Which images chose what, in words for a report."""
         return {
             "weights": "the last step; no checkpoint was selected",
-            "channels": "synthetic anomalies on training images",
+            "channels": "synthetic anomalies on training images" if self.config.budgets else "all are kept",
             "scales of the score": f"{self.threshold.good_images} good images held out of training",
             "threshold": f"{self.threshold.good_images} good images ({self.threshold.method})",
         }
@@ -93,16 +91,16 @@ class Run:
     def model(self) -> InspectionModel:
         """Build the network with its trained weights. Raises TrainingError when they do not fit."""
         backbone = build_backbone(self.config.backbone, stages=self.config.stages)
-        realnet = RealNet(self.config, backbone, self.selection)
+        network = build_network(self.config, backbone, self.selection)
         tensors, _ = load_tensors(self.path / WEIGHTS_FILE)
         try:
-            realnet.load_state_dict(tensors)
+            network.load_state_dict(tensors)
         except RuntimeError as error:
             raise TrainingError(
                 f"{self.path / WEIGHTS_FILE} does not fit the network of {RUN_FILE}: {error}. The folder "
                 "mixes files of different runs: copy it again or train again."
             ) from error
-        return InspectionModel(realnet, self.rule)
+        return InspectionModel(network, self.rule)
 
 
 def read_split(path: Path) -> dict[str, Any]:
@@ -130,7 +128,7 @@ def read_run(path: str | Path) -> Run:
             path=folder,
             name=str(content["name"]),
             family=str(content["family"]),
-            settings=TrainSettings.from_json(content["settings"]),
+            settings=TrainSettings.from_json(content["settings"], family=str(content["family"])),
             selection=FeatureSelection.from_json(content["selection"]),
             rule=ScoreRule.from_json(content["rule"]),
             threshold=ThresholdSpec(**content["threshold"]),

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from edgead.errors import DataError, UnknownNameError, UsageError
+from edgead.models.config import ModelConfig
+from edgead.models.families import model_family
 from edgead.models.inspection import ScoreRule
 from edgead.models.realnet import RealNetConfig
 from edgead.synthesis import DEFAULT_MIX
@@ -20,7 +22,7 @@ SELECTIONS = ("anomaly-aware", "first", "random")
 class TrainSettings:
     """One training run. Equal settings on equal images and machines give equal weights."""
 
-    model: RealNetConfig = field(default_factory=RealNetConfig)
+    model: ModelConfig = field(default_factory=RealNetConfig)
     steps: int = 1500
     batch: int = 16  # images a step; half of them good, half with a synthetic anomaly
     learning_rate: float = 1e-3
@@ -60,12 +62,12 @@ class TrainSettings:
         return {**asdict(self), "model": self.model.to_json(), "synthesis": dict(self.synthesis)}
 
     @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> TrainSettings:
-        """Read what `to_json` wrote; DataError for unknown or missing fields."""
+    def from_json(cls, content: Mapping[str, Any], *, family: str = "realnet") -> TrainSettings:
+        """Read what `to_json` wrote of a model of this family; DataError for unknown or missing fields."""
         names = {item.name for item in fields(cls)}
         if set(content) != names:
             raise DataError(
                 f"The settings of the run have other fields than this version knows: "
                 f"{sorted(set(content) ^ names)}. Train again, or use the version that wrote it."
             )
-        return cls(**{**content, "model": RealNetConfig.from_json(content["model"])})
+        return cls(**{**content, "model": model_family(family).config.from_json(content["model"])})

@@ -24,7 +24,7 @@ from edgead.files import write_json
 from edgead.metrics import PixelAccumulator, image_metrics
 from edgead.models.backbones import backbone_spec
 from edgead.models.inspection import InspectionModel, ScoreRule, fit_rule, fuse
-from edgead.models.realnet import RealNet, Views
+from edgead.models.network import InspectionNetwork, Views
 from edgead.synthesis import Synthesizer, SyntheticSample
 from edgead.training.checkpoint import save_tensors
 from edgead.training.distributed import device_for_rank, process_group, share_batch
@@ -140,22 +140,26 @@ def load_held_out(run: Run) -> tuple[HeldOut, Images]:
 
 
 @torch.no_grad()
-def all_views(network: RealNet, images: Images) -> Views:
+def all_views(network: InspectionNetwork, images: Images) -> Views:
     """The views of images uint8 N H W 3, in float32 as deployed."""
     parts = []
     for start in range(0, len(images), _CHUNK):
         pixels = torch.from_numpy(images[start : start + _CHUNK]).permute(0, 3, 1, 2).float()
         parts.append(network.views(network.backbone(pixels)))
-    distances = [part.distances for part in parts if part.distances is not None]
     return Views(
-        logits=torch.cat([part.logits for part in parts]),
+        logits=_joined([part.logits for part in parts]),
         residuals=[torch.cat(stage) for stage in zip(*(part.residuals for part in parts), strict=True)],
-        distances=torch.cat(distances) if distances else None,
+        distances=_joined([part.distances for part in parts]),
     )
 
 
+def _joined(parts: Sequence[Tensor | None]) -> Tensor | None:
+    there = [part for part in parts if part is not None]
+    return torch.cat(there) if there else None
+
+
 def _conclude(
-    network: RealNet, settings: TrainSettings, held_out: HeldOut
+    network: InspectionNetwork, settings: TrainSettings, held_out: HeldOut
 ) -> tuple[InspectionModel, ThresholdSpec, dict[str, float | None]]:
     """Fit the score's scales and the threshold on held-out good images; measure on anomalies made on them."""
     network.backbone.float().cpu()
@@ -208,7 +212,7 @@ def _write_run(
 ) -> None:
     """Write the run's files, run.json last: a folder that has it is complete."""
     weights = folder / WEIGHTS_FILE
-    save_tensors(weights, model.realnet.state_dict(), {"family": "realnet"})
+    save_tensors(weights, model.network.state_dict(), {"family": model.family})
     write_json(
         folder / SPLIT_FILE,
         {
@@ -222,9 +226,9 @@ def _write_run(
     content = {
         "schema_version": SCHEMA_VERSION,
         "name": dataset.name,
-        "family": "realnet",
+        "family": model.family,
         "settings": settings.to_json(),
-        "selection": model.realnet.feature_selection.to_json(),
+        "selection": model.network.feature_selection.to_json(),
         "rule": model.rule.to_json(),
         "threshold": asdict(threshold),
         "validation": dict(validation),

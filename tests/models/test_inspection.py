@@ -22,7 +22,8 @@ from edgead.models.inspection import (
     good_scale,
     pool_highest,
 )
-from edgead.models.realnet import Views, build_realnet
+from edgead.models.network import Views
+from edgead.models.realnet import build_realnet
 from edgead.models.standardise import SelectedFeatures
 from tests.training.small_training import CONFIG
 

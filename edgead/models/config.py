@@ -1,0 +1,55 @@
+"""What the configurations of all model families have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from typing import Any, ClassVar, TypeVar
+
+from edgead.errors import DataError
+
+C = TypeVar("C", bound="ModelConfig")
+
+
+class ModelConfig:
+    """Everything that decides the shape of a network. Subclasses are frozen dataclasses with these fields."""
+
+    family: ClassVar[str]  # the name that runs and bundles keep
+    title: ClassVar[str]  # the name in texts
+
+    backbone: str
+    stages: tuple[int, ...]
+    budgets: tuple[int, ...]  # channels kept of each stage, chosen by AFS; empty: all of them, unchosen
+    input_height: int
+    input_width: int
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return self.input_height, self.input_width
+
+    @property
+    def map_size(self) -> tuple[int, int]:
+        """(height, width) of the anomaly map."""
+        raise NotImplementedError
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """The network in words, for a report."""
+        raise NotImplementedError
+
+    def to_json(self) -> dict[str, Any]:
+        content: dict[str, Any] = asdict(self)  # type: ignore[call-overload]  # subclasses are dataclasses
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in content.items()}
+
+    @classmethod
+    def from_json(cls: type[C], content: Mapping[str, Any]) -> C:
+        """Read what `to_json` wrote; DataError for unknown or missing fields."""
+        names = {field.name for field in fields(cls)}  # type: ignore[arg-type]
+        if set(content) != names:
+            raise DataError(
+                f"The configuration of a model of {cls.title} has other fields than this version knows: "
+                f"{sorted(set(content) ^ names)}. Train again, or use the version that wrote it."
+            )
+        values: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in content.items()}
+        return cls(**values)

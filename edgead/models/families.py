@@ -1,0 +1,82 @@
+"""The table of model families: the one place that a new kind of model is entered in.
+
+A family is a configuration (edgead/models/config.py) and a network built from it (edgead/models/network.py),
+which says how it is trained, what it makes of an image and how it is folded for export. Training, compiling,
+evaluating and reporting ask these and never which family they have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from edgead.errors import UnknownNameError
+from edgead.models.backbones import Backbone
+from edgead.models.config import ModelConfig
+from edgead.models.feature_selection import FeatureSelection, all_channels, first_channels
+from edgead.models.network import InspectionNetwork
+from edgead.models.presets import PRESETS, realnet_config
+from edgead.models.realnet import RealNet, RealNetConfig
+
+
+@dataclass(frozen=True)
+class Family:
+    """One kind of model.
+
+    `configure(preset, backbone=, stages=, budgets=, input_size=)` makes a configuration from a preset's.
+    `training` maps presets to the settings of a training (fields of TrainSettings) that go with them, where
+    they differ from the usual ones.
+    """
+
+    config: type[ModelConfig]
+    network: Callable[[Any, Backbone, FeatureSelection], InspectionNetwork]
+    presets: Mapping[str, ModelConfig]
+    configure: Callable[..., ModelConfig]
+    training: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return self.config.family
+
+
+FAMILIES: dict[str, Family] = {
+    family.name: family for family in (Family(RealNetConfig, RealNet, PRESETS, realnet_config),)
+}
+
+
+def model_family(name: str) -> Family:
+    """Look a family up by name; UnknownNameError lists near matches."""
+    if name not in FAMILIES:
+        raise UnknownNameError("model", name, FAMILIES)
+    return FAMILIES[name]
+
+
+def build_network(
+    config: ModelConfig, backbone: Backbone, selection: FeatureSelection | None = None
+) -> InspectionNetwork:
+    """Build the network of a configuration; without a selection, right for costs and timing alone."""
+    chosen = selection or unmeasured_selection(config, backbone)
+    return model_family(config.family).network(config, backbone, chosen)
+
+
+def unmeasured_selection(config: ModelConfig, backbone: Backbone) -> FeatureSelection:
+    """All channels where the configuration has no budgets, otherwise the first ones."""
+    if not config.budgets:
+        return all_channels(backbone.feature_info)
+    return first_channels(backbone.feature_info, config.budgets)
+
+
+def training_settings(family: str, preset: str) -> Mapping[str, Any]:
+    """The settings of a training that go with a preset, by name; the rest is as usual."""
+    return model_family(family).training.get(preset, {})
+
+
+__all__: Sequence[str] = [
+    "FAMILIES",
+    "Family",
+    "build_network",
+    "model_family",
+    "training_settings",
+    "unmeasured_selection",
+]

@@ -1,0 +1,125 @@
+"""What the networks of all model families have in common: how they are trained, asked and folded."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from edgead.models.backbones import Backbone
+from edgead.models.config import ModelConfig
+from edgead.models.feature_selection import FeatureSelection
+
+_WARM_UP_STEPS = 50
+_LAST_RATE = 0.02  # of the learning rate, where the cosine ends
+
+
+@dataclass(frozen=True)
+class Views:
+    """What speaks for an anomaly, each at its own resolution, B h w; higher is more anomalous.
+
+    logits: a discriminator's; None without one. residuals: between features and their reconstruction, one
+    for each stage that counts or one for all. distances: to the good features; None without a bank. Logits
+    or residuals there must be: the first of them sets the resolution of the map.
+    """
+
+    logits: Tensor | None
+    residuals: list[Tensor]
+    distances: Tensor | None = None
+
+    @property
+    def finest(self) -> Tensor:
+        """The view whose resolution the map has."""
+        return self.residuals[0] if self.logits is None else self.logits
+
+
+@dataclass(frozen=True)
+class FeatureBatch:
+    """The backbone's maps of one step of training, for each stage B C_k h_k w_k.
+
+    inputs: of the images that the network sees. targets: of the same images without their anomalies.
+    masks: bool B H W, None where no image has an anomaly.
+    """
+
+    inputs: list[Tensor]
+    targets: list[Tensor]
+    masks: Tensor | None
+
+
+@dataclass(frozen=True)
+class Optimisation:
+    """How a network's weights are found: AdamW, and the course of its learning rate.
+
+    schedule: "cosine", which warms up and falls to a fiftieth; "step", a tenth in the last fifth.
+    """
+
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 1e-4
+    clip: float | None = None  # of the gradients' norm
+    schedule: str = "cosine"
+    loss_weights: Mapping[str, float] = field(default_factory=dict)  # of the losses by name; others count 1
+
+    def optimizer(self, parameters: Iterable[nn.Parameter], learning_rate: float) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(parameters, learning_rate, betas=self.betas, weight_decay=self.weight_decay)
+
+    def total(self, losses: Mapping[str, Tensor]) -> Tensor:
+        """The weighted sum that is minimised."""
+        weighted = [self.loss_weights.get(name, 1.0) * loss for name, loss in losses.items()]
+        return sum(weighted[1:], weighted[0])
+
+    def rate(self, step: int, steps: int) -> float:
+        """The share of the learning rate at this step."""
+        if self.schedule == "step":
+            return 1.0 if step < 0.8 * steps else 0.1
+        warm = min(1.0, (step + 1) / min(_WARM_UP_STEPS, steps))
+        return warm * (_LAST_RATE + (1 - _LAST_RATE) * 0.5 * (1 + math.cos(math.pi * step / steps)))
+
+
+class InspectionNetwork(nn.Module):
+    """Feature maps of a frozen backbone -> what speaks for an anomaly.
+
+    The backbone is held for export and kept out of the state dict: its weights are published ones, known
+    by their hash. Every family's network is built from its configuration, a backbone and a selection of the
+    backbone's channels.
+    """
+
+    learns_from_anomalies: ClassVar[bool]  # whether training shows it synthetic ones
+
+    def __init__(self, config: ModelConfig, backbone: Backbone, selection: FeatureSelection) -> None:
+        super().__init__()
+        self.config: Any = config
+        self.feature_selection = selection
+        self._backbone = (backbone,)  # a tuple hides it from parameters() and state_dict()
+
+    @property
+    def backbone(self) -> Backbone:
+        return self._backbone[0]
+
+    @property
+    def optimisation(self) -> Optimisation:
+        return Optimisation()
+
+    def fit_good(self, chunks: Sequence[list[Tensor]], generator: torch.Generator) -> None:
+        """Set what comes from good images without gradients, before the first step.
+
+        chunks: the backbone's maps of good images in float32, some images at a time.
+        """
+
+    def losses(self, output: Any, batch: FeatureBatch) -> dict[str, Tensor]:
+        """The losses by name of `output = self(batch.inputs)`, each a scalar of float32."""
+        raise NotImplementedError
+
+    def views(self, maps: Sequence[Tensor]) -> Views:
+        """What the network makes of the backbone's maps when it inspects."""
+        raise NotImplementedError
+
+    def fold(self) -> None:
+        """Rewrite in place, for export, what engines run faster in another form; batch norms are folded."""
+
+    def _position(self, stage: int) -> int:
+        """Where the maps of a stage are in the list of maps."""
+        return int(self.config.stages.index(stage))

@@ -1,0 +1,83 @@
+"""The table of model families: everything that is asked of a family, of each that is in it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from edgead.errors import DataError, UnknownNameError
+from edgead.models.backbones import build_backbone
+from edgead.models.families import FAMILIES, build_network, model_family, training_settings
+from edgead.models.inspection import InspectionModel, ScoreRule, fit_rule
+from edgead.models.network import Optimisation
+from edgead.training.settings import TrainSettings
+
+PRESETS = [(family, preset) for family in FAMILIES for preset in FAMILIES[family].presets]
+
+
+@pytest.mark.parametrize(("family", "preset"), PRESETS)
+def test_a_configuration_survives_json(family: str, preset: str):
+    config = model_family(family).configure(preset)
+    assert type(config).from_json(config.to_json()) == config
+    settings = TrainSettings(model=config, **training_settings(family, preset))
+    assert TrainSettings.from_json(settings.to_json(), family=family) == settings
+
+
+@pytest.mark.parametrize(("family", "preset"), PRESETS)
+def test_a_network_gives_maps_of_the_stated_size(family: str, preset: str):
+    config = model_family(family).configure(preset)
+    with torch.device("meta"):
+        backbone = build_backbone(config.backbone, stages=config.stages, weights=None)
+        network = build_network(config, backbone).eval()
+        views = network.views(backbone(torch.zeros(1, 3, *config.input_size)))
+    assert views.finest.shape == (1, *config.map_size)
+    assert not any("backbone" in name for name in network.state_dict())
+
+
+@pytest.mark.parametrize(("family", "preset"), PRESETS)
+def test_a_field_of_another_version_is_named(family: str, preset: str):
+    content = model_family(family).configure(preset).to_json()
+    with pytest.raises(DataError, match="colour"):
+        model_family(family).config.from_json({**content, "colour": 1})
+
+
+def test_an_unknown_family_is_refused_with_the_nearest():
+    with pytest.raises(UnknownNameError, match="realnet"):
+        model_family("realnett")
+
+
+@pytest.mark.parametrize(("family", "preset"), PRESETS)
+def test_every_preset_says_in_words_what_it_is(family: str, preset: str):
+    facts = model_family(family).configure(preset).facts
+    assert model_family(family).config.title in facts["model"]
+
+
+def test_rates_of_the_two_schedules():
+    cosine, step = Optimisation(), Optimisation(schedule="step")
+    assert cosine.rate(0, 1000) == pytest.approx(0.02, abs=0.001)  # the first of 50 steps of warm-up
+    assert cosine.rate(50, 1000) > 0.95
+    assert cosine.rate(999, 1000) == pytest.approx(0.02, abs=0.001)
+    assert [step.rate(number, 10) for number in (0, 7, 8, 9)] == [1.0, 1.0, 0.1, 0.1]
+
+
+def test_the_network_bears_its_family_s_name_in_the_model():
+    config = model_family("realnet").configure("compact")
+    with torch.device("meta"):
+        backbone = build_backbone(config.backbone, weights=None)
+        model = InspectionModel(build_network(config, backbone), ScoreRule())
+    assert model.network is model.get_submodule("realnet")
+
+
+def test_a_model_without_a_discriminator_is_scored_by_its_residuals():
+    from edgead.models.inspection import fuse
+    from edgead.models.network import Views
+
+    generator = torch.Generator().manual_seed(0)
+    good = Views(None, [torch.rand(20, 8, 8, generator=generator)])
+    rule = fit_rule(ScoreRule(), good)
+    odd = Views(None, [good.residuals[0][:1].clone()])
+    odd.residuals[0][0, 2, 3] += 5
+    anomaly_map, score = fuse(odd, rule)
+    assert anomaly_map.shape == (1, 8, 8)
+    assert int(anomaly_map.argmax()) == 2 * 8 + 3
+    assert float(score) > float(fuse(good, rule)[1].max())

@@ -1,0 +1,173 @@
+"""The operations of the compact RealNet's parts by arithmetic: what `layers_of` notes, in microseconds.
+
+An allocation weighs thousands of configurations. Each is a sum of parts that depend on a few numbers each, so
+that the parts are listed here by hand; a test holds them to what `layers_of` notes of the network itself.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from edgead.budget.layers import Layer, layers_of
+from edgead.models.backbones import feature_info
+from edgead.models.good_features import _BLOCK
+from edgead.models.realnet import RealNetConfig
+
+Grid = tuple[int, int]  # height, width
+
+
+@functools.lru_cache(maxsize=64)
+def backbone_layers(backbone: str, deepest: int, size: Grid) -> tuple[Layer, ...]:
+    """The backbone cut behind its stage `deepest`, for images of height x width."""
+    config = RealNetConfig(
+        backbone=backbone, stages=(deepest,), budgets=(1,), reconstruction_widths=(1,), grid_stage=deepest,
+        residuals=0, residual_map_stages=(), bank_stages=(), input_height=size[0], input_width=size[1],
+    )  # fmt: skip
+    return tuple(layer for layer in layers_of(config) if layer.part == "backbone")
+
+
+def stage_layers(config: RealNetConfig, stage: int, budget: int, width: int) -> tuple[Layer, ...]:
+    """What a stage adds: its reconstruction, its residuals brought to the grid, and their share of the map."""
+    (info,) = feature_info(config.backbone, (stage,))
+    own, grid = _grid(config, stage), _grid(config, config.grid_stage)
+    half = (own[0] // 2, own[1] // 2)
+    part = f"reconstruction {stage}"
+    layers = [
+        _conv(part, info.channels, budget, own, kernel=1),
+        _conv(part, budget, width, own),
+        _conv(part, width, 2 * width, half, inputs=own),
+        _conv(part, 2 * width, 2 * width, half),
+        _conv(part, 2 * width, width, half),
+        _move(part, "resize", width * _cells(half), width * _cells(own)),
+        _move(part, "copy", 2 * width * _cells(own)),
+        _conv(part, 2 * width, budget, own),
+        _move("selection", "elementwise", 2 * budget * _cells(own), budget * _cells(own)),  # the difference
+        _move("selection", "elementwise", budget * _cells(own)),  # its square
+    ]
+    if stage < config.grid_stage:
+        layers.append(_move("selection", "pool", budget * _cells(own), budget * _cells(grid)))
+    elif stage > config.grid_stage:
+        layers.append(_move("selection", "resize", budget * _cells(own), budget * _cells(grid)))
+    if stage in config.residual_map_stages:
+        layers.append(_move("score", "reduce", budget * _cells(own), _cells(own)))
+    return tuple(layers)
+
+
+def selection_layers(config: RealNetConfig, channels: int, residuals: int) -> tuple[Layer, ...]:
+    """Joining `channels` residuals on the grid and passing `residuals` of them on; 0: all, unranked."""
+    cells, half = _cells(_grid(config, config.grid_stage)), residuals // 2
+    layers = [_move("selection", "copy", channels * cells)]
+    if residuals:
+        layers += [_move("selection", "reduce", channels * cells, channels)] * 2
+        layers += [_move("selection", "elementwise", 2 * channels, channels)] * 4  # standardised
+        layers += [_move("selection", "topk", channels, half)] * 2
+        layers += [
+            _move("selection", "copy", 2 * half),
+            _move("selection", "copy", channels * cells + 2 * half, 2 * half * cells),
+        ]
+    return tuple(layers)
+
+
+def discriminator_layers(config: RealNetConfig, inputs: int, width: int) -> tuple[Layer, ...]:
+    """The discriminator on `inputs` residuals on the grid."""
+    part, grid = "discriminator", _grid(config, config.grid_stage)
+    half = (grid[0] // 2, grid[1] // 2)
+    return (
+        _conv(part, inputs, width, grid),
+        _conv(part, width, width, grid),
+        _conv(part, width, 2 * width, half, inputs=grid),
+        _conv(part, 2 * width, 2 * width, half),
+        _conv(part, 2 * width, width, half),
+        _move(part, "resize", width * _cells(half), width * _cells(grid)),
+        _move(part, "copy", 2 * width * _cells(grid)),
+        _conv(part, 2 * width, width, grid),
+        _conv(part, width, 4, grid, kernel=1),
+        _move(part, "resize", 4 * _cells(grid)),
+    )
+
+
+def bank_layers(config: RealNetConfig, stages: Sequence[int], size: int) -> tuple[Layer, ...]:
+    """The distances of the deepest stage's cells to a bank of `size` features of `stages`."""
+    if not stages:
+        return ()
+    part, components = "bank", config.bank_components
+    channels = [info.channels for info in feature_info(config.backbone, tuple(stages))]
+    grid = _grid(config, stages[-1])
+    cells = _cells(grid)
+    layers = [
+        _move(part, "pool", count * _cells(_grid(config, stage)), count * cells)
+        for count, stage in zip(channels[:-1], stages[:-1], strict=True)
+    ]
+    layers.append(_move(part, "copy", sum(channels) * cells))
+    layers.append(_conv(part, sum(channels), components, grid, kernel=1))
+    for block in _blocks(size):
+        layers += [
+            _conv(part, components, block, grid, kernel=1),
+            _move(part, "reduce", block * cells, cells),
+        ]
+    count = len(list(_blocks(size)))
+    layers += [
+        _move(part, "elementwise", components * cells),
+        _move(part, "reduce", components * cells, cells),
+        _move(part, "copy", count * cells),
+        _move(part, "reduce", count * cells, cells),
+        _move(part, "elementwise", 2 * cells, cells),
+        _move(part, "elementwise", cells),
+    ]
+    return tuple(layers)
+
+
+def score_layers(config: RealNetConfig) -> tuple[Layer, ...]:
+    """The map and the score, but for the mean residuals of the stages in the map (`stage_layers`)."""
+    lean = replace(
+        config,
+        budgets=(1,) * len(config.stages),
+        reconstruction_widths=(1,) * len(config.stages),
+        residuals=0,
+        discriminator_width=1,
+        bank_components=1,
+        bank_size=1,
+    )
+    return tuple(layer for layer in layers_of(lean) if layer.part == "score" and not _is_mean(layer, config))
+
+
+def _is_mean(layer: Layer, config: RealNetConfig) -> bool:
+    """Whether it is the mean over the one channel of a stage in the map."""
+    sizes = {_cells(_grid(config, stage)) for stage in config.residual_map_stages}
+    return layer.kind == "reduce" and layer.output_bytes == layer.input_bytes and layer.output_bytes in sizes
+
+
+def _grid(config: RealNetConfig, stage: int) -> Grid:
+    stride = 2 ** (stage + 1)
+    return config.input_height // stride, config.input_width // stride
+
+
+def _cells(grid: Grid) -> int:
+    return grid[0] * grid[1]
+
+
+def _blocks(size: int) -> Iterator[int]:
+    for start in range(0, size, _BLOCK):
+        yield min(_BLOCK, size - start)
+
+
+def _conv(
+    part: str, channels: int, outputs: int, grid: Grid, *, kernel: int = 3, inputs: Grid | None = None
+) -> Layer:
+    """A convolution to `grid`, from `inputs` where it strides; those with 3 x 3 have no bias but the last."""
+    weights = channels * outputs * kernel * kernel
+    return Layer(
+        part=part,
+        name="",
+        kind="conv",
+        macs=weights * _cells(grid),
+        parameters=weights,
+        input_bytes=channels * _cells(inputs or grid),
+        output_bytes=outputs * _cells(grid),
+    )
+
+
+def _move(part: str, kind: str, inputs: int, outputs: int | None = None) -> Layer:
+    return Layer(part, "", kind, 0, 0, inputs, inputs if outputs is None else outputs)

@@ -2,9 +2,9 @@
 
 Exact. A network is a chain of choices whose values add up and whose costs add up, but for the residual
 selection, which sees the sum of the channels. So the choices of the stages are joined one stage after the
-other, sorted by that sum, and of those with equal sums only the ones are kept that no other beats in value and
-in every cost (dynamic programming over labels: nothing that could become best is ever dropped). tests/budget
-holds it to trying everything.
+other, sorted by that sum, and of those with equal sums only the ones are kept that no other beats in value
+and in every cost: dynamic programming over labels, which never drops what could become best. A test holds it
+to trying everything.
 """
 
 from __future__ import annotations
@@ -86,7 +86,8 @@ def undominated(families: Iterable[Family], *, limits: Sequence[float]) -> tuple
 
 def best_within(candidates: Sequence[Candidate], limits: Sequence[float]) -> Candidate | None:
     """The candidate of the highest value within tighter limits; the cheaper one where values are equal."""
-    within = [c for c in candidates if all(cost <= limit for cost, limit in zip(c.costs, limits, strict=True))]
+    pairs = ((c, zip(c.costs, limits, strict=True)) for c in candidates)
+    within = [c for c, costs in pairs if all(cost <= limit for cost, limit in costs)]
     return max(within, key=lambda c: (c.value, tuple(-cost for cost in c.costs)), default=None)
 
 
@@ -105,9 +106,7 @@ def _of_family(family: Family, limits: Floats) -> list[Candidate]:
             for row in within[_unbeaten(table[within])]:
                 picked = zip(family.stages, labels.choices[row], strict=True)
                 stages = tuple(choices[position] for choices, position in picked)
-                found.append(
-                    Candidate(stages, head, float(-table[row, 0]), tuple(table[row, 1:].tolist()))
-                )
+                found.append(Candidate(stages, head, float(-table[row, 0]), tuple(table[row, 1:].tolist())))
     return found
 
 

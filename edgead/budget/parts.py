@@ -29,7 +29,7 @@ def backbone_layers(backbone: str, deepest: int, size: Grid) -> tuple[Layer, ...
 
 
 def stage_layers(config: RealNetConfig, stage: int, budget: int, width: int) -> tuple[Layer, ...]:
-    """What a stage adds: its reconstruction, its residuals brought to the grid, and their share of the map."""
+    """What a stage adds: its reconstruction, its residuals on the grid, and their share of the map."""
     (info,) = feature_info(config.backbone, (stage,))
     own, grid = _grid(config, stage), _grid(config, config.grid_stage)
     half = (own[0] // 2, own[1] // 2)

@@ -57,6 +57,7 @@ setup(
     package_data={
         "edgead.data.targets": ["*.toml"],
         "edgead.data.calibration": ["*.toml"],
+        "edgead.budget": ["*.toml"],
         "edgead.report": ["*.html", "*.css"],
     },
     install_requires=RUNTIME,

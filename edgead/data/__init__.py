@@ -22,7 +22,7 @@ else:
 if TYPE_CHECKING:
     from importlib.abc import Traversable  # moved in 3.11, gone in 3.14: for the type checker alone
 
-__all__ = ["KINDS", "list_data", "read_data"]
+__all__ = ["KINDS", "list_data", "read_data", "read_toml"]
 
 KINDS = {"targets": "target", "calibration": "calibration recipe"}
 _SUFFIX = ".toml"
@@ -46,6 +46,11 @@ def read_data(kind: str, name_or_path: str | os.PathLike[str]) -> tuple[str, dic
     if text not in names:
         raise UnknownNameError(KINDS[kind], text, names)
     return text, _parse(_folder(kind).joinpath(text + _SUFFIX).read_bytes(), text + _SUFFIX)
+
+
+def read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """A TOML file that comes with edgead; UsageError where it is not valid."""
+    return _parse(Path(path).read_bytes(), os.fspath(path))
 
 
 def _folder(kind: str) -> Traversable:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -41,6 +41,10 @@ class Engine(abc.ABC):
     @abc.abstractmethod
     def infer(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], float]:
         """Map (float32 h w, the caller's own) and score of an image (uint8 H W 3 RGB, the model's size)."""
+
+    def infer_many(self, images: Sequence[NDArray[np.uint8]]) -> list[tuple[NDArray[np.float32], float]]:
+        """The answers of `infer` for several images, in their order; an engine may work on some at once."""
+        return [self.infer(image) for image in images]
 
     def close(self) -> None:  # noqa: B027 - not every engine has something to release
         """Release the model and the device's memory."""

@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
-.PHONY: help install demo test check lint types bench-quick clean
+.PHONY: help install demo test sanitize check lint types bench-quick clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1|\2/' \
@@ -14,9 +14,9 @@ help: ## Show this list.
 
 install: $(STAMP) ## Make the environment in .venv, with everything that training, compiling and testing need.
 
-# Made again when what is installed changes; the code itself is used where it lies. The first of these
+# Made again when what is installed changes, the line buffer's C code included; the Python code itself is used where it lies. The first of these
 # interpreters that is new enough is taken; PYTHON=/path/to/python chooses another.
-$(STAMP): setup.py
+$(STAMP): setup.py $(wildcard edgead/runtime/line/src/* edgead/runtime/line/include/*)
 	@if [ ! -x $(BIN)/python ]; then \
 		for python in $(PYTHON) python3 python3.13 python3.12 python3.11 python3.10 python; do \
 			"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || continue; \
@@ -41,6 +41,9 @@ demo: $(STAMP) ## Draw a data set, train, compile for this machine and benchmark
 test: $(STAMP) ## Run the whole test suite.
 	$(BIN)/python -m pytest -n 2 $(PYTEST_OPTIONS)
 
+sanitize: $(STAMP) ## The line buffer's C code, longer, under the address, undefined and thread sanitizers.
+	EDGEAD_NATIVE_SECONDS=$${EDGEAD_NATIVE_SECONDS:-1} $(BIN)/python -m pytest -rs tests/runtime/line/test_native.py
+
 check: lint types test ## Lint, types and tests: what CI demands.
 
 lint: $(STAMP) ## Check style and common mistakes with ruff.
@@ -56,4 +59,5 @@ bench-quick: $(STAMP) ## A look at every benchmark, in about a minute each; the 
 
 clean: ## Remove the environment and all that was built; runs/ stays.
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis edgead.egg-info
+	rm -f edgead/runtime/line/_ring*.so
 	find edgead tests benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} +

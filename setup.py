@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import Extension, find_packages, setup
 
 RUNTIME = [
     "numpy>=1.26",  # images, maps and reference vectors
@@ -39,6 +39,19 @@ DEV = [
     "mypy>=1.11",  # types
 ]
 
+# The ring of lines between a camera's C thread and Python; C11 and Python, nothing else. Built for the Python
+# at hand: the stable ABI has the buffer protocol, which the views need, only from 3.11 on. Optional: without
+# a C compiler everything else is installed, and the line buffer says what it lacks when it is asked for.
+LINE = "edgead/runtime/line"
+LINE_RING = Extension(
+    "edgead.runtime.line._ring",
+    sources=[f"{LINE}/src/{name}.c" for name in ("module", "block", "ring", "producer", "consumer")],
+    depends=[f"{LINE}/src/ring.h", f"{LINE}/src/binding.h", f"{LINE}/include/edgead_line.h"],
+    include_dirs=[f"{LINE}/include"],
+    extra_compile_args=["-std=c11", "-O2", "-fvisibility=hidden"],
+    optional=True,
+)
+
 setup(
     name="edgead",
     version="0.1.0",
@@ -59,7 +72,9 @@ setup(
         "edgead.data.calibration": ["*.toml"],
         "edgead.budget": ["*.toml"],
         "edgead.report": ["*.html", "*.css"],
+        "edgead.runtime.line": ["include/*.h", "src/*.h"],
     },
+    ext_modules=[LINE_RING],
     install_requires=RUNTIME,
     extras_require={
         "openvino": OPENVINO,

@@ -15,10 +15,21 @@ _HOME = {
     "Inspector": "edgead.runtime.inspector",
     "Result": "edgead.runtime.result",
     "Region": "edgead.runtime.result",
+    "LineBuffer": "edgead.runtime.line.buffer",
+    "get_include": "edgead.runtime.line",
     "EdgeadError": "edgead.errors",
 }
 
-__all__ = ["EdgeadError", "Inspector", "Region", "Result", "__version__", "open"]
+__all__ = [
+    "EdgeadError",
+    "Inspector",
+    "LineBuffer",
+    "Region",
+    "Result",
+    "__version__",
+    "get_include",
+    "open",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -8,6 +8,8 @@
     ├── CompileError            1   a model cannot be exported or quantized
     ├── BundleError             1   a bundle is damaged, hostile or for something else
     ├── EngineError             1   an engine is missing or failed
+    ├── LineError               1   lines were refused, or their producer failed
+    │   └── LineTimeoutError    1   no block of lines was completed in time
     └── GateError               3   the work was done and its result refused
         ├── AccuracyGateError   3   quantization costs more accuracy than the recipe allows
         ├── VerificationError   3   a device does not give the reference answers
@@ -64,6 +66,14 @@ class BundleError(EdgeadError):
 
 class EngineError(EdgeadError):
     """An inference engine is not installed, cannot load a model or failed while running."""
+
+
+class LineError(EdgeadError):
+    """A line buffer refused lines, or the producer of its lines failed."""
+
+
+class LineTimeoutError(LineError):
+    """No block of lines was completed in the time that the consumer gave."""
 
 
 class GateError(EdgeadError):

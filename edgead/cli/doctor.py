@@ -44,7 +44,7 @@ def command(json_path: str | None) -> None:
 
 
 def examine() -> dict[str, Any]:
-    """machine, engines (name -> works, devices, problem), optional packages, and advice as commands."""
+    """machine, engines (name -> works, devices, problem), line buffer, optional packages, advice."""
     from edgead.runtime.engines import ENGINES
     from edgead.runtime.machine import describe_machine, package_versions
 
@@ -58,6 +58,7 @@ def examine() -> dict[str, Any]:
         "machine": describe_machine(),
         "executable": sys.executable,
         "engines": engines,
+        "line_buffer": _examine_line_buffer(),
         "optional_packages": {name: installed.get(name) for name in _OPTIONAL},
         "advice": advice,
     }
@@ -73,6 +74,14 @@ def _examine_engine(name: str) -> dict[str, Any]:
         return {"works": False, "devices": {}, "problem": str(error)}
 
 
+def _examine_line_buffer() -> dict[str, Any]:
+    try:
+        import edgead.runtime.line.buffer  # noqa: F401
+    except ImportError as error:
+        return {"works": False, "problem": str(error)}
+    return {"works": True, "problem": None}
+
+
 def _print(findings: dict[str, Any]) -> None:
     machine = findings["machine"]
     click.echo(f"python      {machine['python']} ({findings['executable']}) on {machine['system']}")
@@ -84,5 +93,7 @@ def _print(findings: dict[str, Any]) -> None:
     for name, engine in findings["engines"].items():
         devices = ", ".join(f"{device} ({title})" for device, title in engine["devices"].items())
         click.echo(f"engine      {name}: {f'works on {devices}' if engine['works'] else engine['problem']}")
+    lines = findings["line_buffer"]
+    click.echo(f"lines       {'the line buffer works' if lines['works'] else lines['problem']}")
     for advice in findings["advice"]:
         click.echo(f"to mend     {advice}")

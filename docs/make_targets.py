@@ -1,0 +1,95 @@
+"""Write the tables of docs/targets.md from targets/ and the cost model.
+
+python docs/make_targets.py
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from edgead.budget.analytic import PUBLISHED
+from edgead.budget.layers import Layer, layers_of
+from edgead.data.figures import Figure
+from edgead.data.target import Target, list_targets
+from edgead.files import write_bytes
+from edgead.models.presets import realnet_config
+
+PAGE = Path(__file__).with_name("targets.md")
+_PEAKS = ("int8_tops", "f16_tflops", "tf32_tflops", "f32_tflops")
+
+
+def filled_in(page: str) -> str:
+    """The page with the text between each pair of `<!-- NAME -->` and `<!-- /NAME -->` made anew."""
+    targets = [target for target in list_targets() if target.modes]
+    tables = {"figures": figures(targets), "predictions": predictions(targets), "sources": sources(targets)}
+    for name, lines in tables.items():
+        text = "".join(f"{line}\n" for line in lines)
+        pattern = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
+        page, found = re.subn(
+            pattern, lambda match, text=text: match[1] + text + match[2], page, flags=re.DOTALL
+        )
+        if found != 1:
+            raise SystemExit(f"{PAGE}: expected one pair of marks for '{name}', found {found}.")
+    return page
+
+
+def figures(targets: Iterable[Target]) -> list[str]:
+    """A row for each mode of each target."""
+    head = ["Target", "Mode", "Clock MHz", "Units", "INT8", "FP16", "TF32", "FP32", "GB/s"]
+    rows = [
+        [
+            f"`{target.name}`",
+            f"**{mode.name}**" if mode.name == target.default_mode else mode.name,
+            *(
+                _cell(mode.figures.get(name))
+                for name in ("clock_mhz", "units", *_PEAKS, "bandwidth_gb_per_s")
+            ),
+        ]
+        for target in targets
+        for mode in target.modes.values()
+    ]
+    return _table(head, rows)
+
+
+def predictions(targets: Iterable[Target]) -> list[str]:
+    """Latency and memory of the default model on each Jetson and mode."""
+    layers = layers_of(realnet_config())
+    head = ["Target", "Mode", "Precision", "Latency, ms", "Weights and maps, MB"]
+    rows = [
+        _prediction(layers, target, name)
+        for target in targets
+        if target.name.startswith("jetson-")
+        for name in target.modes
+    ]
+    return _table(head, rows)
+
+
+def sources(targets: Iterable[Target]) -> list[str]:
+    """The sources of each target, under its name."""
+    lines = []
+    for target in targets:
+        lines += ["", f"`{target.name}`", "", *(f"- {key}: {text}" for key, text in target.sources.items())]
+    return lines[1:]
+
+
+def _prediction(layers: Sequence[Layer], target: Target, mode: str) -> list[str]:
+    precision = target.precisions[0]
+    found = PUBLISHED.predict(layers, target, mode=mode, precision=precision)
+    return [f"`{target.name}`", mode, precision, f"{found.total_ms:.1f}", f"{found.peak_memory_mb:.0f}"]
+
+
+def _cell(figure: Figure | None) -> str:
+    if figure is None:
+        return "-"
+    mark = {"measured": " m", "published": "", "derived": " d"}[figure.basis]
+    return f"{figure.value:.4g}{mark}"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    return [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]
+
+
+if __name__ == "__main__":
+    write_bytes(PAGE, filled_in(PAGE.read_text(encoding="utf-8")).encode(), make_folder=False)

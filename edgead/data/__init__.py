@@ -26,6 +26,7 @@ __all__ = ["KINDS", "list_data", "read_data", "read_toml"]
 
 KINDS = {"targets": "target", "calibration": "calibration recipe"}
 _SUFFIX = ".toml"
+_MOST_BYTES = 4 * 2**20  # a table of measured latencies is some kB
 
 
 def list_data(kind: str) -> tuple[str, ...]:
@@ -67,16 +68,25 @@ def _folder(kind: str) -> Traversable:
 
 def _read_user_file(path: Path, kind: str) -> bytes:
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            content = file.read(_MOST_BYTES + 1)
     except OSError as error:
         raise DataError(
             f"{path}: cannot be read as a {KINDS[kind]} ({error.strerror}). "
             f"Name a readable file, or one of: {', '.join(list_data(kind))}."
         ) from error
+    if len(content) > _MOST_BYTES:
+        raise DataError(
+            f"{path}: too large for a {KINDS[kind]}: expected at most {_MOST_BYTES // 2**20} MiB. "
+            "Name its TOML file."
+        )
+    return content
 
 
 def _parse(text: bytes, origin: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text.decode("utf-8"))
+    except RecursionError as error:
+        raise UsageError(f"{origin}: not valid TOML (brackets nested too deep). Mend them.") from error
     except ValueError as error:  # covers malformed TOML and undecodable UTF-8
         raise UsageError(f"{origin}: not valid TOML ({error}). Mend that line.") from error

@@ -67,6 +67,18 @@ def test_not_utf_8(tmp_path: Path):
         read_data("targets", path)
 
 
+def test_brackets_without_end(tmp_path: Path):
+    with pytest.raises(UsageError, match="not valid TOML"):
+        read_target(write(tmp_path, GOOD + "x = " + "[" * 20_000))
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="no /dev/zero on this system")
+def test_a_file_without_end(tmp_path: Path):
+    (tmp_path / "endless.toml").symlink_to("/dev/zero")
+    with pytest.raises(DataError, match=r"too large for a target: expected at most 4 MiB"):
+        read_target(tmp_path / "endless.toml")
+
+
 def test_unknown_kinds_and_names():
     with pytest.raises(UnknownNameError, match="Did you mean targets"):
         list_data("target")

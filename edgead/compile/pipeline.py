@@ -39,6 +39,7 @@ from edgead.compile.reference import reference_from_answers, reference_images
 from edgead.compile.stages import CompileReport, StageLog, StageReport
 from edgead.data.target import Target
 from edgead.errors import CompileError, UnknownNameError
+from edgead.runtime.engines import ENGINES
 
 MODEL_FILE = "model.onnx"
 CALIBRATION_FILE = "calibration.json"
@@ -102,6 +103,7 @@ def compile_model(
     then as it was.
     """
     started, log, out = time.perf_counter(), StageLog(on_stage), Path(out)
+    _check_engine(target)
     precision = _precision(target, precision)
     height, width = _size(images, out)
     job = _Job(model, images, recipe, target, precision, threads, log)
@@ -215,6 +217,15 @@ class _Job:
             calibration_images=len(self.images.calibration) if self.precision == "int8" else 0,
             calibration_sha256=digest,
             reverted=result.reverted,
+        )
+
+
+def _check_engine(target: Target) -> None:
+    """Refuse at once what could only fail when the minutes of quantizing are over."""
+    if target.engine not in ENGINES:
+        raise CompileError(
+            f"Target {target.name} runs on {target.engine}, which this version of edgead does not run yet "
+            f"(it runs {', '.join(ENGINES)}). What is known of the device: edgead targets {target.name}"
         )
 
 

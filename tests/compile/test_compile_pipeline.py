@@ -116,6 +116,25 @@ def test_images_that_cannot_be_used_stop_the_compile(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_target_of_an_engine_that_does_not_run_is_refused_at_once(
+    standin: StandIn, images: ImageSets, provenance: Provenance, lenient: Recipe, tmp_path: Path
+) -> None:
+    target = dataclasses.replace(read_target("cpu"), name="mine", engine="abacus")
+    stages: list[object] = []
+    with pytest.raises(CompileError, match="Target mine runs on abacus, which this version"):
+        compile_model(
+            standin,
+            images,
+            provenance=provenance,
+            target=target,
+            recipe=lenient,
+            out=tmp_path / "part.edgead",
+            on_stage=stages.append,
+        )
+    assert stages == []
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_precision_that_the_target_lacks_is_named(
     standin: StandIn, images: ImageSets, provenance: Provenance, lenient: Recipe, tmp_path: Path
 ) -> None:

@@ -31,7 +31,11 @@ COMPILE = [
     "onnxscript>=0.2",  # torch's exporter needs it
     "nncf>=2.14",  # post-training quantization for OpenVINO and ONNX
 ]
+GIGE = ["pygobject>=3.42,<3.52"]  # Aravis, for GigE Vision cameras; later ones need a newer girepository
+GENTL = ["harvesters>=1.4"]  # cameras behind a vendor's GenTL producer
+MQTT = ["paho-mqtt>=2.0"]  # verdicts to a broker
 DEV = [
+    *MQTT,
     "pytest>=8",  # tests
     "pytest-xdist>=3",  # tests on both cores
     "hypothesis>=6.100",  # property-based tests
@@ -80,6 +84,9 @@ setup(
         "openvino": OPENVINO,
         "onnxruntime": ONNXRUNTIME,
         "train": [*TRAIN, *REPORT, *COMPILE],
+        "gige": GIGE,
+        "gentl": GENTL,
+        "mqtt": MQTT,
         "dev": DEV,
     },
     entry_points={"console_scripts": ["edgead = edgead.cli:main"]},

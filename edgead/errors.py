@@ -10,6 +10,8 @@
     ├── EngineError             1   an engine is missing or failed
     ├── LineError               1   lines were refused, or their producer failed
     │   └── LineTimeoutError    1   no block of lines was completed in time
+    ├── CameraError             1   a camera cannot be opened, or stopped answering
+    │   └── CameraTimeoutError  1   a camera gave no frame in time
     └── GateError               3   the work was done and its result refused
         ├── AccuracyGateError   3   quantization costs more accuracy than the recipe allows
         ├── VerificationError   3   a device does not give the reference answers
@@ -74,6 +76,14 @@ class LineError(EdgeadError):
 
 class LineTimeoutError(LineError):
     """No block of lines was completed in the time that the consumer gave."""
+
+
+class CameraError(EdgeadError):
+    """A camera cannot be found or opened, sends what cannot be used, or stopped answering."""
+
+
+class CameraTimeoutError(CameraError):
+    """A camera gave no frame in the time that was allowed."""
 
 
 class GateError(EdgeadError):

@@ -18,14 +18,26 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("data", type=click.Path(path_type=Path))
+@click.argument("data", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path), metavar="RUN", help="Write this run folder."
 )
 @click.option("--steps", type=click.IntRange(min=1), help="Steps of training.  [default: 1500]")
 @click.option("--minutes", type=float, help="Train for about this long, in place of --steps.")
-@click.option("--model", "family", default="realnet", show_default=True, metavar="FAMILY", help="realnet.")
-@click.option("--preset", default="compact", show_default=True, help="compact, or paper (large and slow).")
+@click.option(
+    "--model",
+    "family",
+    default="realnet",
+    show_default=True,
+    metavar="FAMILY",
+    help="realnet, or invad: one for many products.",
+)
+@click.option(
+    "--preset",
+    default="compact",
+    show_default=True,
+    help="A size of it: realnet has compact, paper; invad has compact, lite, paper.",
+)
 @click.option("--backbone", metavar="NAME", help="The frozen network behind all.  [default: the preset's]")
 @click.option("--stages", metavar="LIST", help="Its stages in use, as in 1,2,3.  [default: the preset's]")
 @click.option("--budgets", metavar="LIST", help="Channels kept of each stage.  [default: the preset's]")
@@ -37,13 +49,18 @@ if TYPE_CHECKING:
 @click.option("--seed", type=click.IntRange(min=0), help="[default: 0]")
 @click.option("--false-alarm-rate", type=float, help="Good parts that may be rejected.  [default: 0.02]")
 @json_option
-def command(data: Path, out: Path, minutes: float | None, json_path: str | None, **chosen: Any) -> None:
+def command(
+    data: tuple[Path, ...], out: Path, minutes: float | None, json_path: str | None, **chosen: Any
+) -> None:
     """Train on the good images of DATA: a folder of them, or one in the layout of MVTec AD.
+
+    Several folders are several products, for which one model is trained; each is drawn equally often.
 
     \b
     Examples:
       edgead train parts/good --out runs/part
       edgead train parts/good --out runs/part --minutes 20 --synthesis seamless=0.3,near=0.7
+      edgead train parts/screw parts/nut parts/clip --model invad --out runs/all
       torchrun --nproc-per-node 2 -m edgead train parts/good --out runs/part
 
     Some good images are held out: they set the threshold. Test images are not read. When RUN holds an

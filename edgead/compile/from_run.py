@@ -17,12 +17,13 @@ from edgead.compile.pipeline import ImageSets, Provenance, compile_model
 from edgead.compile.recipe import Recipe, load_recipe
 from edgead.compile.stages import CompileReport, StageReport
 from edgead.data.target import Target
-from edgead.datasets import ImageDataset, Sample, Split, open_dataset, split_good
+from edgead.datasets import Products, Sample
 from edgead.errors import CompileError
 from edgead.images import read_image, resize_image
 from edgead.models.inspection import InspectionModel, fold_for_export
 from edgead.training.run import Run, read_run
 from edgead.training.threshold import threshold_from_good
+from edgead.training.train import products_of_run
 
 
 def compile_run(
@@ -41,11 +42,11 @@ def compile_run(
     """
     run = read_run(path)
     recipe = recipe or load_recipe(target.options.get("calibration", "default"))
-    dataset, split = _data(run)
-    held_out = _load(run, split.validation, dataset.root)
+    products = products_of_run(run)
+    held_out = _load(run, products, products.validation)
     return compile_model(
         run.model(),
-        _image_sets(run, recipe, dataset, split, held_out),
+        _image_sets(run, recipe, products, held_out),
         provenance=_provenance(run),
         target=target,
         recipe=recipe,
@@ -53,36 +54,53 @@ def compile_run(
         precision=precision,
         threads=threads,
         prepare=_prepare,
-        set_threshold=lambda answer: _threshold(answer([image for _, image in held_out]), run),
+        set_threshold=lambda answer: _threshold(answer([image for own in held_out for _, image in own]), run),
         on_stage=on_stage,
     )
 
 
-def _data(run: Run) -> tuple[ImageDataset, Split]:
-    """The run's data set and split; CompileError when they are no longer those that trained it."""
-    dataset = open_dataset(run.data_root)
-    split = split_good(
-        dataset.train, validation_fraction=run.settings.validation_fraction, seed=run.settings.seed
-    )
-    if split.digest != run.hashes["split"]:
-        raise CompileError(
-            f"The good images in {run.data_root} are no longer those that {run.path} was trained on: which "
-            "were held out of training cannot be told. Put them back, or train again."
-        )
-    return dataset, split
-
-
 def _image_sets(
-    run: Run, recipe: Recipe, dataset: ImageDataset, split: Split, held_out: Sequence[NamedImage]
+    run: Run, recipe: Recipe, products: Products, held_out: Sequence[Sequence[NamedImage]]
 ) -> ImageSets:
-    gate = draw_gate_set(held_out, spec=recipe.gate)
-    spec = recipe.calibration
-    order = np.random.default_rng(spec.seed).permutation(len(split.train))
-    chosen = [split.train[i] for i in order[: spec.images]]
-    _check_files_apart(chosen, dataset.test)
+    """The images that calibrate and those that judge; several products have equal parts in both."""
+    shares = _shared(recipe, len(products.products))
+    gate = [
+        item
+        for own, share in zip(held_out, shares, strict=True)
+        for item in draw_gate_set(own, spec=share.gate)
+    ]
     judges = {digest for item in gate for digest in item.hashes}
-    calibration = draw_calibration(_load(run, chosen, dataset.root), spec=spec, apart_from=judges)
+    chosen = []
+    for product, share in zip(products.products, shares, strict=True):
+        spec = share.calibration
+        order = np.random.default_rng(spec.seed).permutation(len(product.split.train))
+        chosen.append([product.split.train[i] for i in order[: spec.images]])
+        _check_files_apart(chosen[-1], product.dataset.test)
+    images = _load(run, products, chosen)
+    calibration = [
+        item
+        for own, share in zip(images, shares, strict=True)
+        for item in draw_calibration(own, spec=share.calibration, apart_from=judges)
+    ]
     return ImageSets(calibration, gate)
+
+
+def _shared(recipe: Recipe, products: int) -> list[Recipe]:
+    """The recipe for each of the products, whose numbers of images add up to the recipe's."""
+
+    def part(whole: int, number: int) -> int:
+        return max(1, (whole * (number + 1)) // products - (whole * number) // products)
+
+    return [
+        dataclasses.replace(
+            recipe,
+            calibration=dataclasses.replace(
+                recipe.calibration, images=part(recipe.calibration.images, number)
+            ),
+            gate=dataclasses.replace(recipe.gate, images=part(recipe.gate.images, number)),
+        )
+        for number in range(products)
+    ]
 
 
 def _check_files_apart(chosen: Sequence[Sample], test: Sequence[Sample]) -> None:
@@ -103,11 +121,15 @@ def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _load(run: Run, samples: Sequence[Sample], root: Path) -> list[NamedImage]:
+def _load(run: Run, products: Products, samples: Sequence[Sequence[Sample]]) -> list[list[NamedImage]]:
+    """The images of each product at the model's size, by name."""
     height, width = run.config.input_size
     return [
-        (sample.path.relative_to(root).as_posix(), resize_image(read_image(sample.path), height, width))
-        for sample in samples
+        [
+            (products.file_name(number, sample), resize_image(read_image(sample.path), height, width))
+            for sample in own
+        ]
+        for number, own in enumerate(samples)
     ]
 
 

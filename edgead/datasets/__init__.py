@@ -2,6 +2,17 @@
 
 from edgead.datasets.demo import draw_demo
 from edgead.datasets.folders import ImageDataset, Sample, open_dataset
+from edgead.datasets.products import Product, Products, open_products
 from edgead.datasets.split import Split, split_good
 
-__all__ = ["ImageDataset", "Sample", "Split", "draw_demo", "open_dataset", "split_good"]
+__all__ = [
+    "ImageDataset",
+    "Product",
+    "Products",
+    "Sample",
+    "Split",
+    "draw_demo",
+    "open_dataset",
+    "open_products",
+    "split_good",
+]

@@ -15,6 +15,8 @@ from edgead.errors import UnknownNameError
 from edgead.models.backbones import Backbone
 from edgead.models.config import ModelConfig
 from edgead.models.feature_selection import FeatureSelection, all_channels, first_channels
+from edgead.models.invad import PRESETS as INVAD_PRESETS
+from edgead.models.invad import InvAD, InvADConfig, invad_config
 from edgead.models.network import InspectionNetwork
 from edgead.models.presets import PRESETS, realnet_config
 from edgead.models.realnet import RealNet, RealNetConfig
@@ -40,8 +42,25 @@ class Family:
         return self.config.family
 
 
+# As published: one image's score is that of its highest cell.
+_INVAD_TRAINING = {"batch": 32, "learning_rate": 4e-3, "top_share": 1e-6}
+
 FAMILIES: dict[str, Family] = {
-    family.name: family for family in (Family(RealNetConfig, RealNet, PRESETS, realnet_config),)
+    family.name: family
+    for family in (
+        Family(RealNetConfig, RealNet, PRESETS, realnet_config),
+        Family(
+            InvADConfig,
+            InvAD,
+            INVAD_PRESETS,
+            invad_config,
+            training={
+                "compact": {"learning_rate": 2e-3},
+                "lite": _INVAD_TRAINING,
+                "paper": _INVAD_TRAINING,
+            },
+        ),
+    )
 }
 
 

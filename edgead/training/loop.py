@@ -6,7 +6,7 @@ import copy
 import functools
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,6 @@ from edgead.models.families import build_network, unmeasured_selection
 from edgead.models.feature_selection import ChannelScorer, FeatureSelection, random_channels
 from edgead.models.folding import fold_backbone
 from edgead.models.network import FeatureBatch, InspectionNetwork
-from edgead.synthesis import Synthesizer
 from edgead.training.checkpoint import (
     Checkpoint,
     load_checkpoint,
@@ -35,7 +34,15 @@ from edgead.training.features import FeatureExtractor, GoodFeatures
 from edgead.training.pace import TIMED_STEPS, Pace
 from edgead.training.process import keep_large_blocks, one_core_for_workers
 from edgead.training.run import CHECKPOINT_FILE, HISTORY_FILE
-from edgead.training.samples import Batch, BatchStream, Images
+from edgead.training.samples import (
+    Batch,
+    BatchStream,
+    Draw,
+    Images,
+    Synthesizers,
+    good_batches,
+    make_synthesizer,
+)
 from edgead.training.settings import TrainSettings
 
 SELECTING, TRAINING = 1, 0  # purposes of random draws, so that no two share their numbers
@@ -67,6 +74,7 @@ class Trainer:
         settings: TrainSettings,
         images: Images,
         *,
+        counts: tuple[int, ...] | None = None,
         folder: Path,
         device: torch.device,
         identity: str,
@@ -77,12 +85,15 @@ class Trainer:
     ) -> None:
         """`images` are the good ones that train, uint8 N H W 3; `identity` names settings and data.
 
-        With `minutes` the steps are as many as fit into that time, whatever the settings say.
+        `counts`: of the images of each product, which lie one after the other; without it there is one
+        product. With `minutes` the steps are as many as fit into that time, whatever the settings say.
         """
         self.settings, self.folder, self.device, self.identity = settings, folder, device, identity
         self.rank, self.world = rank, world
         self._tell = on_progress or (lambda _progress: None)
         self.images = images
+        self.counts = counts or (len(images),)
+        self.draw = Draw(self.counts, balanced=settings.balanced)
         # Folded: the same numbers in four fifths of the time, which the backbone takes half of.
         self.backbone = fold_backbone(build_backbone(settings.model.backbone, stages=settings.model.stages))
         self.reduced = _bfloat16_pays(device)
@@ -92,12 +103,8 @@ class Trainer:
         self._minutes, self._started = minutes, 0.0
 
     @functools.cached_property
-    def synthesizer(self) -> Synthesizer:
-        settings = self.settings
-        return Synthesizer(
-            list(self.images), sources=settings.synthesis, texture_folder=settings.texture_folder,
-            seed_textures=settings.seed,
-        )  # fmt: skip
+    def synthesizer(self) -> Synthesizers:
+        return make_synthesizer(self.settings, self.images, self.counts)
 
     def train(self) -> InspectionNetwork:
         """Run all steps that are left and return the trained network, on the CPU."""
@@ -135,9 +142,8 @@ class Trainer:
         if self.settings.selection == "random":
             return random_channels(infos, budgets, seed=self.settings.seed)
         scorer = ChannelScorer(infos)
-        stream = BatchStream(self.synthesizer, half=self.half, seed=self.settings.seed, purpose=SELECTING)
         total = self.settings.selection_batches
-        for number, batch in enumerate(stream.batches(0, total)):
+        for number, batch in enumerate(self._stream(SELECTING, rank=0).batches(0, total)):
             scorer.add(good(batch.origins), self.extractor(batch.anomalous), batch.masks)
             self._tell(Progress("selection", number + 1, total, {}))
         return scorer.select(budgets)
@@ -159,9 +165,8 @@ class Trainer:
         """
         before = copy.deepcopy(network.state_dict())
         network.train()
-        stream = self._stream(TRAINING)
         pace = Pace(minutes * 60 - (time.monotonic() - self._started))
-        for step, batch in enumerate(stream.batches(0, TIMED_STEPS)):
+        for step, batch in enumerate(self._batches(network, 0, TIMED_STEPS)):
             _set_rate(optimizer, 0.0)
             self._step(network, optimizer, good, batch)
             pace.add_step()
@@ -179,7 +184,7 @@ class Trainer:
         settings = self.settings
         network.train()
         history: list[dict[str, Any]] = []
-        for step, batch in enumerate(self._stream(TRAINING).batches(first, self.steps), start=first):
+        for step, batch in enumerate(self._batches(network, first, self.steps), start=first):
             _set_rate(optimizer, settings.learning_rate * network.optimisation.rate(step, self.steps))
             losses = self._step(network, optimizer, good, batch)
             history.append({"step": step + 1, **losses})
@@ -188,10 +193,17 @@ class Trainer:
                 self._save(network, optimizer, step + 1, history)
         self._write_history(history, first)
 
-    def _stream(self, purpose: int) -> BatchStream:
+    def _batches(self, network: InspectionNetwork, first: int, end: int) -> Iterator[Batch]:
+        if network.learns_from_anomalies:
+            return self._stream(TRAINING, rank=self.rank).batches(first, end)
+        size, seed = self.settings.batch, self.settings.seed
+        return good_batches(self.draw, first, end, size=size, seed=seed, rank=self.rank)
+
+    def _stream(self, purpose: int, *, rank: int) -> BatchStream:
         return BatchStream(
-            self.synthesizer, half=self.half, seed=self.settings.seed, purpose=purpose, rank=self.rank
-        )
+            self.synthesizer, half=self.half, seed=self.settings.seed, purpose=purpose, rank=rank,
+            draw=self.draw,
+        )  # fmt: skip
 
     def _step(
         self, network: InspectionNetwork, optimizer: Optimizer, good: GoodFeatures, batch: Batch
@@ -217,6 +229,8 @@ class Trainer:
 
     def _features(self, good: GoodFeatures, batch: Batch) -> FeatureBatch:
         targets = good(torch.cat((batch.origins, batch.good)))
+        if not len(batch.origins):
+            return FeatureBatch(targets, targets, None)
         anomalous = self.extractor(batch.anomalous)
         inputs = [torch.cat((a, t[self.half :])) for a, t in zip(anomalous, targets, strict=True)]
         masks = torch.cat((batch.masks, torch.zeros_like(batch.masks))).to(self.device)

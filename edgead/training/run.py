@@ -45,7 +45,7 @@ class Run:
     hashes: Mapping[str, str]  # of the split, the weights, the backbone
     versions: Mapping[str, str]
     licences: Mapping[str, str]
-    data_root: str
+    data_roots: tuple[str, ...]  # the folder of each product, in the order of training
     seconds: float
 
     @property
@@ -75,6 +75,7 @@ class Run:
             f"{self.seconds / 60:.1f} minutes",
             "synthetic anomalies": mix,
             "score": self.rule.text,
+            "products": str(len(self.data_roots)),
             "data split": self.hashes["split"],
             "weights": self.hashes["weights"],
         }
@@ -101,6 +102,11 @@ class Run:
                 "mixes files of different runs: copy it again or train again."
             ) from error
         return InspectionModel(network, self.rule)
+
+
+def _roots(content: Any) -> tuple[str, ...]:
+    """One folder as text, several as a list of them."""
+    return (content,) if isinstance(content, str) else tuple(str(root) for root in content)
 
 
 def read_split(path: Path) -> dict[str, Any]:
@@ -136,7 +142,7 @@ def read_run(path: str | Path) -> Run:
             hashes=dict(content["hashes"]),
             versions=dict(content["versions"]),
             licences=dict(content["licences"]),
-            data_root=str(content["data_root"]),
+            data_roots=_roots(content["data_root"]),
             seconds=float(content["seconds"]),
         )
     except (KeyError, TypeError, ValueError) as error:

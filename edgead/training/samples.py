@@ -15,7 +15,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from edgead.datasets import Sample
 from edgead.images import read_image, resize_image
-from edgead.synthesis import Synthesizer
+from edgead.synthesis import Synthesizer, SyntheticSample
+from edgead.training.settings import TrainSettings
 
 Images = npt.NDArray[np.uint8]
 
@@ -24,12 +25,74 @@ _MOST_WORKERS = 8
 
 @dataclass(frozen=True)
 class Batch:
-    """Half good images, given by number; half anomalies, made on good images of given numbers."""
+    """Half good images, given by number; half anomalies, made on good images of given numbers.
+
+    Where a network learns from good images alone, all are good and the other three are empty.
+    """
 
     good: torch.Tensor  # int64 B/2, numbers of good images
     origins: torch.Tensor  # int64 B/2, the good images under the anomalies
     anomalous: torch.Tensor  # uint8 B/2 H W 3
     masks: torch.Tensor  # bool B/2 H W
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Draws numbers of good images, which lie product after product; `counts` are those of the products.
+
+    balanced: each product as often as any other, however many images it has, and each of a product's images
+    as often as its others. Otherwise each image as often as any other.
+    """
+
+    counts: tuple[int, ...]
+    balanced: bool = True
+
+    def __call__(self, rng: np.random.Generator, size: tuple[int, ...]) -> npt.NDArray[np.int64]:
+        total = sum(self.counts)
+        if len(self.counts) == 1 or not self.balanced:
+            return rng.integers(total, size=size)
+        counts = np.array(self.counts)
+        products = rng.integers(len(counts), size=size)
+        firsts = np.cumsum(counts) - counts
+        return np.asarray(firsts[products] + rng.integers(counts[products]), np.int64)
+
+
+class ProductSynthesizers:
+    """The synthesizers of several products as one: an anomaly is made of its own product's images alone."""
+
+    def __init__(self, parts: Sequence[Synthesizer]) -> None:
+        self._parts = tuple(parts)
+        self._ends = np.cumsum([len(part) for part in parts])
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def __call__(self, number: int, rng: np.random.Generator) -> SyntheticSample:
+        """An anomaly on the good image of this number, counted product after product."""
+        product = int(np.searchsorted(self._ends, number, "right"))
+        part = self._parts[product]
+        return part(int(number - self._ends[product] + len(part)), rng)
+
+
+Synthesizers = Synthesizer | ProductSynthesizers
+
+
+def make_synthesizer(settings: TrainSettings, images: Images, counts: Sequence[int]) -> Synthesizers:
+    """What makes the anomalies of a training, from its good images, `counts` of each product in turn."""
+    parts = product_synthesizers(settings, images, counts)
+    return parts[0] if len(parts) == 1 else ProductSynthesizers(parts)
+
+
+def product_synthesizers(settings: TrainSettings, images: Images, counts: Sequence[int]) -> list[Synthesizer]:
+    """One for each product: no anomaly of a part comes from another product's images."""
+    ends = np.cumsum(counts)
+    return [
+        Synthesizer(
+            list(images[end - count : end]), sources=settings.synthesis,
+            texture_folder=settings.texture_folder, seed_textures=settings.seed,
+        )
+        for end, count in zip(ends, counts, strict=True)
+    ]  # fmt: skip
 
 
 def load_images(samples: Sequence[Sample], *, height: int, width: int) -> Images:
@@ -41,14 +104,23 @@ class BatchStream(Dataset[tuple[torch.Tensor, ...]]):
     """Item k is the batch of step k, the same whichever process makes it and whatever came before."""
 
     def __init__(
-        self, synthesizer: Synthesizer, *, half: int, seed: int, purpose: int = 0, rank: int = 0
+        self,
+        synthesizer: Synthesizers,
+        *,
+        half: int,
+        seed: int,
+        purpose: int = 0,
+        rank: int = 0,
+        draw: Draw | None = None,
     ) -> None:
+        """`draw` chooses good images; without it each counts alike."""
         self.synthesizer, self.half = synthesizer, half
+        self.draw = draw or Draw((len(synthesizer),))
         self.seed, self.purpose, self.rank = seed, purpose, rank
 
     def __getitem__(self, step: int) -> tuple[torch.Tensor, ...]:
         rng = np.random.default_rng([self.seed, self.purpose, self.rank, step])
-        good, origins = rng.integers(len(self.synthesizer), size=(2, self.half))
+        good, origins = self.draw(rng, (2, self.half))
         samples = [self.synthesizer(int(number), rng) for number in origins]
         return (
             torch.from_numpy(good),
@@ -70,6 +142,14 @@ class BatchStream(Dataset[tuple[torch.Tensor, ...]]):
         with _opencv_without_threads():
             for item in loader:
                 yield Batch(*item)
+
+
+def good_batches(draw: Draw, first: int, end: int, *, size: int, seed: int, rank: int = 0) -> Iterator[Batch]:
+    """Batches of `size` good images alone, for steps `first` to `end - 1`; each depends on seed and step."""
+    none = torch.zeros(0, dtype=torch.int64)
+    for step in range(first, end):
+        rng = np.random.default_rng([seed, 0, rank, step])
+        yield Batch(torch.from_numpy(draw(rng, (size,))), none, none, none)
 
 
 @contextmanager

@@ -16,6 +16,9 @@ from edgead.synthesis import DEFAULT_MIX
 
 # How channels are chosen: by AFS (RealNet's), the first ones, or a random draw; the last two to compare with.
 SELECTIONS = ("anomaly-aware", "first", "random")
+# Settings that came later. At their default they are not written: settings of earlier runs read as they were
+# meant, and keep the digests that runs are found and checkpoints are checked by.
+_LATER = frozenset({"balanced"})
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,7 @@ class TrainSettings:
     top_share: float = 0.02
     checkpoint_steps: int = 100
     cache_gigabytes: float = 4.0  # of good features kept in memory; beyond it they are computed again
+    balanced: bool = True  # each of several products is drawn as often as any other
 
     def __post_init__(self) -> None:
         for name in ("steps", "selection_batches", "checkpoint_steps"):
@@ -59,15 +63,18 @@ class TrainSettings:
         return ScoreRule(top_share=self.top_share)
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "model": self.model.to_json(), "synthesis": dict(self.synthesis)}
+        content = {**asdict(self), "model": self.model.to_json(), "synthesis": dict(self.synthesis)}
+        usual = {item.name: item.default for item in fields(self) if item.name in _LATER}
+        return {name: v for name, v in content.items() if name not in usual or v != usual[name]}
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any], *, family: str = "realnet") -> TrainSettings:
         """Read what `to_json` wrote of a model of this family; DataError for unknown or missing fields."""
         names = {item.name for item in fields(cls)}
-        if set(content) != names:
+        strange = (set(content) ^ names) - (_LATER - set(content))
+        if strange:
             raise DataError(
                 f"The settings of the run have other fields than this version knows: "
-                f"{sorted(set(content) ^ names)}. Train again, or use the version that wrote it."
+                f"{sorted(strange)}. Train again, or use the version that wrote it."
             )
         return cls(**{**content, "model": model_family(family).config.from_json(content["model"])})

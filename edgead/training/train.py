@@ -18,14 +18,15 @@ from torch import Tensor
 
 import edgead
 from edgead.bundle import ThresholdSpec
-from edgead.datasets import ImageDataset, Sample, Split, open_dataset, split_good
+from edgead.datasets import Products, Sample, open_products
+from edgead.datasets.products import Paths
 from edgead.errors import TrainingError, UsageError
 from edgead.files import write_json
 from edgead.metrics import PixelAccumulator, image_metrics
 from edgead.models.backbones import backbone_spec
 from edgead.models.inspection import InspectionModel, ScoreRule, fit_rule, fuse
 from edgead.models.network import InspectionNetwork, Views
-from edgead.synthesis import Synthesizer, SyntheticSample
+from edgead.synthesis import SyntheticSample
 from edgead.training.checkpoint import save_tensors
 from edgead.training.distributed import device_for_rank, process_group, share_batch
 from edgead.training.loop import OnProgress, Progress, Trainer
@@ -39,7 +40,7 @@ from edgead.training.run import (
     Run,
     read_run,
 )
-from edgead.training.samples import Images, load_images
+from edgead.training.samples import Images, load_images, product_synthesizers
 from edgead.training.settings import TrainSettings
 from edgead.training.threshold import threshold_from_good
 
@@ -56,7 +57,7 @@ class HeldOut:
 
 
 def train(
-    data: str | Path,
+    data: Paths,
     out: str | Path,
     *,
     settings: TrainSettings | None = None,
@@ -65,9 +66,10 @@ def train(
 ) -> Run | None:
     """Train on the good images of `data` and write the run folder `out`; goes on where a killed run stopped.
 
-    `minutes` decides the number of steps by timing the first ones, in place of the settings' number; the run
-    records what was decided, and a training that goes on keeps it. Test images are not read. Returns the
-    run, or None in processes of torchrun other than the first.
+    `data` is the folder of one product, or those of several, for which one model is trained. `minutes`
+    decides the number of steps by timing the first ones, in place of the settings' number; the run records
+    what was decided, and a training that goes on keeps it. Test images are not read. Returns the run, or None
+    in processes of torchrun other than the first.
     Raises DataError for unusable images, TrainingError when `out` holds something else.
     """
     settings = settings or TrainSettings()
@@ -75,45 +77,52 @@ def train(
         raise UsageError(f"minutes must be a finite number above 0, not {minutes}.")
     started = time.monotonic()
     folder = Path(out)
-    dataset = open_dataset(data)
-    split = split_good(dataset.train, validation_fraction=settings.validation_fraction, seed=settings.seed)
-    identity = _identity(settings, split, minutes)
+    products = _open(data, settings)
+    identity = _identity(settings, products, minutes)
     _check_out(folder, identity)
-    height, width = settings.model.input_size
-    images = load_images(split.train, height=height, width=width)
+    images, counts = _load(products.train, settings)
     with process_group() as (rank, world):
         trainer = Trainer(
-            _shared(settings, world), images, folder=folder, device=device_for_rank(rank), identity=identity,
-            minutes=minutes, on_progress=on_progress if rank == 0 else None, rank=rank, world=world,
+            _shared(settings, world), images, counts=counts, folder=folder, device=device_for_rank(rank),
+            identity=identity, minutes=minutes, on_progress=on_progress if rank == 0 else None,
+            rank=rank, world=world,
         )  # fmt: skip
         folder.mkdir(parents=True, exist_ok=True)
         network = trainer.train()
     if rank:
         return None
     if on_progress:
-        on_progress(Progress("validation", 0, len(split.validation), {}))
-    held_out = held_out_set(settings, split, images)
+        on_progress(Progress("validation", 0, sum(map(len, products.validation)), {}))
+    held_out = held_out_set(settings, products, images)
     model, threshold, validation = _conclude(network, settings, held_out)
     settings = replace(settings, steps=trainer.steps)
-    _write_run(folder, settings, dataset, split, model, threshold, validation, time.monotonic() - started)
+    _write_run(folder, settings, products, model, threshold, validation, time.monotonic() - started)
     return read_run(folder)
 
 
-def held_out_set(settings: TrainSettings, split: Split, train_images: Images) -> HeldOut:
-    """The held-out good images of a split, with an anomaly on each; a function of settings and split alone.
+def _open(data: Paths, settings: TrainSettings) -> Products:
+    return open_products(data, validation_fraction=settings.validation_fraction, seed=settings.seed)
+
+
+def _load(products: Sequence[Sequence[Sample]], settings: TrainSettings) -> tuple[Images, tuple[int, ...]]:
+    """The images of all products one after the other, uint8 N H W 3, and how many each has."""
+    height, width = settings.model.input_size
+    loaded = [load_images(samples, height=height, width=width) for samples in products]
+    return np.concatenate(loaded), tuple(len(images) for images in loaded)
+
+
+def held_out_set(settings: TrainSettings, products: Products, train_images: Images) -> HeldOut:
+    """The held-out good images, with an anomaly on each; a function of settings and split alone.
 
     The anomalies are made by the sources that made those of training, fed with the training images, so a
     figure on them says how well the network has learnt its task, not how well it will find real defects.
     """
-    height, width = settings.model.input_size
-    good = load_images(split.validation, height=height, width=width)
-    synthesizer = Synthesizer(
-        list(train_images), sources=settings.synthesis, texture_folder=settings.texture_folder,
-        seed_textures=settings.seed,
-    )  # fmt: skip
+    good, counts = _load(products.validation, settings)
+    parts = product_synthesizers(settings, train_images, [len(samples) for samples in products.train])
+    owners = np.repeat(np.arange(len(counts)), counts)
     anomalies = tuple(
-        synthesizer(image, np.random.default_rng([settings.seed, VALIDATING, number]))
-        for number, image in enumerate(good)
+        parts[owner](image, np.random.default_rng([settings.seed, VALIDATING, number]))
+        for number, (image, owner) in enumerate(zip(good, owners, strict=True))
     )
     return HeldOut(good, anomalies)
 
@@ -123,20 +132,20 @@ def load_held_out(run: Run) -> tuple[HeldOut, Images]:
 
     Raises TrainingError when the data are no longer those of the run.
     """
-    settings = run.settings
-    split = split_good(
-        open_dataset(run.data_root).train,
-        validation_fraction=settings.validation_fraction,
-        seed=settings.seed,
-    )
-    if split.digest != run.hashes["split"]:
+    products = products_of_run(run)
+    images, _ = _load(products.train, run.settings)
+    return held_out_set(run.settings, products, images), images
+
+
+def products_of_run(run: Run) -> Products:
+    """The products of a run, split as they were; TrainingError when their images are others by now."""
+    products = _open(run.data_roots, run.settings)
+    if products.digest != run.hashes["split"]:
         raise TrainingError(
-            f"The good images in {run.data_root} are no longer those that {run.path} was trained on. Put "
-            "them back, or train again."
+            f"The good images in {', '.join(run.data_roots)} are no longer those that {run.path} was trained "
+            "on: which were held out of training cannot be told. Put them back, or train again."
         )
-    height, width = settings.model.input_size
-    images = load_images(split.train, height=height, width=width)
-    return held_out_set(settings, split, images), images
+    return products
 
 
 @torch.no_grad()
@@ -203,8 +212,7 @@ def _enlarged(maps: Tensor, shape: tuple[int, ...]) -> np.ndarray:
 def _write_run(
     folder: Path,
     settings: TrainSettings,
-    dataset: ImageDataset,
-    split: Split,
+    products: Products,
     model: InspectionModel,
     threshold: ThresholdSpec,
     validation: Mapping[str, float | None],
@@ -216,16 +224,16 @@ def _write_run(
     write_json(
         folder / SPLIT_FILE,
         {
-            "digest": split.digest,
-            "hashes": split.hashes,
-            "train": _names(split.train, dataset.root),
-            "validation": _names(split.validation, dataset.root),
+            "digest": products.digest,
+            "hashes": products.hashes,
+            "train": _names(products, products.train),
+            "validation": _names(products, products.validation),
         },
     )
     spec = backbone_spec(settings.model.backbone)
     content = {
         "schema_version": SCHEMA_VERSION,
-        "name": dataset.name,
+        "name": products.name,
         "family": model.family,
         "settings": settings.to_json(),
         "selection": model.network.feature_selection.to_json(),
@@ -233,7 +241,7 @@ def _write_run(
         "threshold": asdict(threshold),
         "validation": dict(validation),
         "hashes": {
-            "split": split.digest,
+            "split": products.digest,
             "weights": hashlib.sha256(weights.read_bytes()).hexdigest(),
             "backbone": model.backbone.weights_sha256 or "",
         },
@@ -244,7 +252,7 @@ def _write_run(
             "python": platform.python_version(),
         },
         "licences": {"edgead": "Apache-2.0", f"backbone {settings.model.backbone}": spec.source.licence},
-        "data_root": str(dataset.root.resolve()),
+        "data_root": products.roots[0] if len(products.roots) == 1 else list(products.roots),
         "seconds": round(seconds, 1),
     }
     write_json(folder / RUN_FILE, content)
@@ -254,14 +262,14 @@ def _write_run(
             left_over.unlink(missing_ok=True)
 
 
-def _names(samples: Sequence[Sample], root: Path) -> list[str]:
-    return sorted(sample.path.relative_to(root).as_posix() for sample in samples)
+def _names(products: Products, samples: Sequence[Sequence[Sample]]) -> list[str]:
+    return sorted(products.file_name(k, sample) for k, own in enumerate(samples) for sample in own)
 
 
-def _identity(settings: TrainSettings, split: Split, minutes: float | None) -> str:
+def _identity(settings: TrainSettings, products: Products, minutes: float | None) -> str:
     """Equal for trainings of which one may go on with another's checkpoint."""
     asked = settings.to_json() | ({} if minutes is None else {"steps": f"{minutes:g} minutes"})
-    text = json.dumps({"settings": asked, "split": split.digest}, sort_keys=True)
+    text = json.dumps({"settings": asked, "split": products.digest}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -292,4 +300,4 @@ def _is_ours(path: Path) -> bool:
     return path.name in known or path.name.startswith(tuple(f".{name}." for name in known))
 
 
-__all__ = ["HeldOut", "ScoreRule", "all_views", "held_out_set", "load_held_out", "train"]
+__all__ = ["HeldOut", "ScoreRule", "all_views", "held_out_set", "load_held_out", "products_of_run", "train"]

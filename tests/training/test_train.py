@@ -156,7 +156,7 @@ def test_the_run_says_what_it_was_trained_on(data: Path, run: Run):
     names = sorted(path.name for path in data.iterdir())
     assert sorted(split["train"] + split["validation"]) == names
     assert run.threshold.good_images == len(split["validation"])
-    assert run.data_root == str(data)
+    assert run.data_roots == (str(data),)
     assert set(run.validation) == {"image_auroc", "pixel_auroc", "au_pro"}
     assert run.hashes["backbone"]
 
@@ -173,7 +173,7 @@ def test_the_model_of_a_run_answers_like_the_images_it_judged(run: Run):
 
 
 def test_held_out_images_that_changed_are_noticed(run: Run, tmp_path: Path):
-    moved = Run(**{**run.__dict__, "data_root": str(draw_good(tmp_path / "other", count=5))})
+    moved = Run(**{**run.__dict__, "data_roots": (str(draw_good(tmp_path / "other", count=5)),)})
     with pytest.raises(TrainingError, match="no longer those"):
         load_held_out(moved)
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from edgead.images import write_image
+from edgead.models.invad import InvADConfig
 from edgead.models.realnet import RealNetConfig
 from edgead.training.settings import TrainSettings
 
@@ -24,6 +25,18 @@ CONFIG = RealNetConfig(
     input_height=64,
     input_width=64,
 )
+INVAD_CONFIG = InvADConfig(
+    stages=(1, 2, 3),
+    inverted_stages=(1, 2, 3),
+    style_width=8,
+    widths=(8, 8, 8),
+    blocks=1,
+    bank_stages=(3,),
+    bank_components=8,
+    bank_size=64,
+    input_height=64,
+    input_width=64,
+)
 SETTINGS = TrainSettings(model=CONFIG, steps=6, batch=4, selection_batches=2, checkpoint_steps=2)
 
 
@@ -31,10 +44,10 @@ def settings(**changed: Any) -> TrainSettings:
     return replace(SETTINGS, **changed)
 
 
-def draw_good(folder: Path, *, count: int = 8, side: int = 64) -> Path:
+def draw_good(folder: Path, *, count: int = 8, side: int = 64, seed: int = 0) -> Path:
     """Good parts: a disc with grain, each a little elsewhere and lit a little otherwise."""
     folder.mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     rows, columns = np.mgrid[:side, :side]
     for number in range(count):
         centre = side / 2 + rng.uniform(-3, 3, size=2)

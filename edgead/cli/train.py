@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from edgead.training.settings import TrainSettings
 
 
+_PRESETS = (
+    "What it consists of. realnet: compact, paper, multi-class, paper-multi-class (the authors' advice for "
+    "many products). invad: compact, lite, paper."
+)
+
+
 @click.command()
 @click.argument("data", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
@@ -36,7 +42,7 @@ if TYPE_CHECKING:
     "--preset",
     default="compact",
     show_default=True,
-    help="A size of it: realnet has compact, paper; invad has compact, lite, paper.",
+    help=_PRESETS,
 )
 @click.option("--backbone", metavar="NAME", help="The frozen network behind all.  [default: the preset's]")
 @click.option("--stages", metavar="LIST", help="Its stages in use, as in 1,2,3.  [default: the preset's]")

@@ -19,6 +19,7 @@ from edgead.models.invad import PRESETS as INVAD_PRESETS
 from edgead.models.invad import InvAD, InvADConfig, invad_config
 from edgead.models.network import InspectionNetwork
 from edgead.models.presets import PRESETS, realnet_config
+from edgead.models.presets import TRAINING as REALNET_TRAINING
 from edgead.models.realnet import RealNet, RealNetConfig
 
 
@@ -48,7 +49,7 @@ _INVAD_TRAINING = {"batch": 32, "learning_rate": 4e-3, "top_share": 1e-6}
 FAMILIES: dict[str, Family] = {
     family.name: family
     for family in (
-        Family(RealNetConfig, RealNet, PRESETS, realnet_config),
+        Family(RealNetConfig, RealNet, PRESETS, realnet_config, training=REALNET_TRAINING),
         Family(
             InvADConfig,
             InvAD,

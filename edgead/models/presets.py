@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from edgead.errors import UnknownNameError, UsageError
 from edgead.models.backbones.base import STAGES
 from edgead.models.realnet import RealNetConfig
 
+# As in section 4 of the paper; its logits are taken at half the size of the image.
+_PAPER = RealNetConfig(
+    backbone="wide_resnet50_2",
+    budgets=(256, 512, 512, 256),
+    reconstruction="paper",
+    grid_stage=1,
+    residuals=512,
+    discriminator="paper",
+    residual_map_stages=(),
+    bank_stages=(),
+)
 PRESETS: dict[str, RealNetConfig] = {
     "compact": RealNetConfig(),
-    # As in section 4 of the paper; its logits are taken at half the size of the image.
-    "paper": RealNetConfig(
-        backbone="wide_resnet50_2",
-        budgets=(256, 512, 512, 256),
-        reconstruction="paper",
-        grid_stage=1,
-        residuals=512,
-        discriminator="paper",
-        residual_map_stages=(),
-        bank_stages=(),
-    ),
+    "paper": _PAPER,
+    # For one model of many products, as the authors advise: plain reconstruction networks (the compact one
+    # has them anyway), textures as anomalies, on the whole image. The last two are settings of the training.
+    "multi-class": RealNetConfig(),
+    "paper-multi-class": replace(_PAPER, reconstruction="simple"),
+}
+# Source: the authors' answer on multi-class training, issue 17 of github.com/cnulab/RealNet.
+MULTI_CLASS_TRAINING: Mapping[str, Any] = {"synthesis": {"textures": 1.0}, "foreground": False}
+TRAINING: Mapping[str, Mapping[str, Any]] = {
+    "multi-class": MULTI_CLASS_TRAINING,
+    "paper-multi-class": MULTI_CLASS_TRAINING,
 }
 
 

@@ -29,6 +29,7 @@ from edgead.models.residual_selection import (
     resize_bilinear,
     squared_residual,
 )
+from edgead.models.simple_reconstruction import SimpleReconstruction
 from edgead.models.standardise import SelectedFeatures, folded_selections
 
 _SEGMENTATION_WEIGHT = 4.0
@@ -222,6 +223,7 @@ class _PaperLogits(nn.Module):
 RECONSTRUCTIONS: dict[str, Callable[[int, int], nn.Module]] = {
     "compact": CompactReconstruction,
     "paper": lambda channels, _width: PaperReconstruction(channels),
+    "simple": lambda channels, _width: SimpleReconstruction(channels),
 }
 DISCRIMINATORS: dict[str, Callable[[int, int], nn.Module]] = {
     "compact": CompactDiscriminator,

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from edgead.errors import UnknownNameError, UsageError
 from edgead.synthesis.blending import blend
 from edgead.synthesis.cutpaste import CutPasteSource
-from edgead.synthesis.foreground import find_foreground
+from edgead.synthesis.foreground import ForegroundFinder, find_foreground
 from edgead.synthesis.masks import anchor_in, random_walk, stroke_coverage
 from edgead.synthesis.near import NearSource
 from edgead.synthesis.seamless import SeamlessSource
@@ -60,16 +60,18 @@ class Synthesizer:
         texture_folder: str | os.PathLike[str] | None = None,
         seed_textures: int = 0,
         strength_range: tuple[float, float] | None = None,
+        foreground: bool = True,
     ) -> None:
         """`images` are good ones, uint8 H W 3 of one size; `sources` maps names to weights.
 
-        `strength_range` (low, high, within 0..1) replaces the range of every source. Raises `UsageError` for
+        `strength_range` (low, high, within 0..1) replaces the range of every source. Without `foreground`
+        anomalies lie anywhere, not on the part alone. Raises `UsageError` for
         images, weights or ranges that cannot be used, `UnknownNameError` for an unknown source.
         """
         _check_images(images)
         self.mix = _checked_mix(DEFAULT_MIX if sources is None else sources)
         self.strength_range = None if strength_range is None else _checked_range(strength_range)
-        self.foreground = find_foreground(images)
+        self.foreground = find_foreground(images) if foreground else ForegroundFinder("whole")
         material = Material(
             images=images,
             textures=TextureBank(folder=texture_folder, seed=seed_textures),

@@ -90,6 +90,7 @@ def product_synthesizers(settings: TrainSettings, images: Images, counts: Sequen
         Synthesizer(
             list(images[end - count : end]), sources=settings.synthesis,
             texture_folder=settings.texture_folder, seed_textures=settings.seed,
+            foreground=settings.foreground,
         )
         for end, count in zip(ends, counts, strict=True)
     ]  # fmt: skip

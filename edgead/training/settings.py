@@ -18,7 +18,7 @@ from edgead.synthesis import DEFAULT_MIX
 SELECTIONS = ("anomaly-aware", "first", "random")
 # Settings that came later. At their default they are not written: settings of earlier runs read as they were
 # meant, and keep the digests that runs are found and checkpoints are checked by.
-_LATER = frozenset({"balanced"})
+_LATER = frozenset({"balanced", "foreground"})
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class TrainSettings:
     top_share: float = 0.02
     checkpoint_steps: int = 100
     cache_gigabytes: float = 4.0  # of good features kept in memory; beyond it they are computed again
+    foreground: bool = True  # anomalies lie on the part, where it stands out from its background
     balanced: bool = True  # each of several products is drawn as often as any other
 
     def __post_init__(self) -> None:

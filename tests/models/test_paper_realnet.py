@@ -15,12 +15,14 @@ from edgead.models.backbones import build_backbone
 from edgead.models.cost import Cost, count_cost, count_parts
 from edgead.models.feature_selection import first_channels
 from edgead.models.paper_realnet import (
+    PAPER_BUDGETS,
     PaperRealNet,
     paper_loss,
     paper_map_and_score,
     paper_realnet,
 )
 from edgead.models.paper_reconstruction import PaperReconstruction
+from edgead.models.simple_reconstruction import SimpleReconstruction
 
 PARTS = {
     "backbone": "backbone",
@@ -183,3 +185,29 @@ def test_exported_network_gives_the_same_map(small: PaperRealNet, tmp_path: Path
     found = session.run(None, {session.get_inputs()[0].name: image.numpy()})
     for mine, reference in zip(found, deployed(image), strict=True):
         np.testing.assert_allclose(mine, reference.detach().numpy(), atol=1e-4)
+
+
+def test_the_simple_reconstruction_has_the_counts_of_the_authors_multi_class_choice() -> None:
+    parameters = macs = 0
+    for stage, budget in enumerate(PAPER_BUDGETS):
+        with torch.device("meta"):
+            side = 64 // 2**stage
+            cost = count_cost(SimpleReconstruction(budget), torch.zeros(1, budget, side, side))
+        assert cost.parameters / budget**2 == pytest.approx(615, rel=0.001)
+        parameters, macs = parameters + cost.parameters, macs + cost.macs
+    assert parameters / 1e6 == pytest.approx(403, rel=0.002)
+    assert macs / 1e9 == pytest.approx(58.4, rel=0.005)
+
+
+def test_the_simple_reconstruction_learns() -> None:
+    torch.manual_seed(0)
+    network, x = SimpleReconstruction(4), torch.randn(2, 4, 8, 8)
+    optimizer = torch.optim.Adam(network.parameters(), 1e-2)
+    losses = []
+    for _ in range(30):
+        loss = torch.nn.functional.mse_loss(network(x), x)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.5 * losses[0]

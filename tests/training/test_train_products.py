@@ -14,6 +14,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from edgead.errors import TrainingError
+from edgead.models.families import model_family, training_settings
 from edgead.synthesis import Synthesizer
 from edgead.training.loop import Progress
 from edgead.training.run import RUN_FILE, WEIGHTS_FILE, Run, read_run, read_split
@@ -148,8 +149,24 @@ def test_products_in_another_order_are_another_training(folders: list[Path], inv
 
 def test_settings_of_earlier_runs_keep_their_form_and_their_digest():
     content = settings().to_json()
-    assert "balanced" not in content
+    assert not {"balanced", "foreground"} & set(content)
     assert TrainSettings.from_json(content) == settings()
     other = settings(balanced=False).to_json()
     assert other["balanced"] is False
     assert TrainSettings.from_json(other) == settings(balanced=False)
+
+
+def test_the_authors_advice_for_many_products_is_a_preset():
+    chosen = TrainSettings(
+        model=model_family("realnet").configure("paper-multi-class"),
+        **training_settings("realnet", "paper-multi-class"),
+    )
+    assert chosen.model.to_json()["reconstruction"] == "simple"
+    assert dict(chosen.synthesis) == {"textures": 1.0}
+    images = np.zeros((4, 48, 48, 3), np.uint8)
+    images[:, 12:36, 12:36] = np.arange(120, 240, 5, dtype=np.uint8)[:, None]
+    whole, part = (make_synthesizer(s, images, (4,)) for s in (chosen, settings(foreground=True)))
+    assert isinstance(whole, Synthesizer)
+    assert isinstance(part, Synthesizer)
+    assert whole.foreground.rule == "whole"
+    assert part.foreground.rule != "whole"

@@ -1,10 +1,16 @@
 /* Making and freeing the ring, its queues, clock and counts, and the table of functions. */
 #define _POSIX_C_SOURCE 200809L
+#define _DEFAULT_SOURCE /* madvise */
 #include "ring.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
+
+#define HUGE_PAGE ((size_t)2 << 20)
 
 void line_queue_append(line_queue *queue, uint64_t entry)
 {
@@ -42,10 +48,16 @@ void line_pause(uint32_t *round)
     nanosleep(&rest, NULL);
 }
 
-static void *allocate(size_t bytes) /* zeroed, so that no push is the first to touch a page */
+/* Zeroed, so that no push is the first to touch a page. Large ones lie in huge pages where Linux gives them: a
+ * camera goes through the whole ring, and would miss the page tables' cache with every line. */
+static void *allocate(size_t bytes)
 {
-    size_t whole = (bytes + LINE_CACHE - 1) / LINE_CACHE * LINE_CACHE;
-    void *memory = aligned_alloc(LINE_CACHE, whole);
+    size_t unit = bytes < 2 * HUGE_PAGE ? LINE_CACHE : HUGE_PAGE, whole = (bytes + unit - 1) / unit * unit;
+    void *memory = aligned_alloc(unit, whole);
+#ifdef MADV_HUGEPAGE
+    if (memory != NULL && unit == HUGE_PAGE)
+        madvise(memory, whole, MADV_HUGEPAGE); /* a wish: without it all works as well */
+#endif
     return memory == NULL ? NULL : memset(memory, 0, whole);
 }
 

@@ -199,6 +199,7 @@ def _load_engine(bundle: Bundle, name: str, threads: int | None) -> Engine:
         raise UnknownNameError("resize rule in the bundle", manifest.input.resize, RESIZE_RULES)
     try:
         engine = create_engine(name, threads=threads)
+        engine.prove_with(bundle.reference)
         engine.load(bundle.files, manifest)
     except EngineError as error:
         raise EngineError(f"{bundle.path} (made for target '{manifest.target}'): {error}") from error

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from edgead.data.target import Target
+
 # The first L4T release of each JetPack; one between two rows belongs to the earlier.
 _JETPACKS = {
     (32, 6): "4.6", (32, 7): "4.6.1", (35, 3, 1): "5.1.1", (35, 4, 1): "5.1.2", (35, 5): "5.1.3",
@@ -46,6 +48,11 @@ class GpuClock:
     def is_locked(self) -> bool:
         """Whether the clock is held at its limit, as `jetson_clocks` does."""
         return self.min_mhz >= self.max_mhz
+
+    def describe(self) -> str:
+        """The clock and whether it stays where it is."""
+        state = "locked" if self.is_locked else "not locked"
+        return f"{self.now_mhz:.0f} MHz of {self.max_mhz:.0f}, {state}"
 
 
 @dataclass(frozen=True)
@@ -83,6 +90,26 @@ def jetpack_of(l4t: str) -> str | None:
     release = tuple(int(part) for part in l4t.split(".") if part.isdigit())
     rows = [row for row in _JETPACKS if row <= release and row[0] == release[0]]
     return _JETPACKS[max(rows)] if rows else None
+
+
+def power_note(jetson: Jetson, profile: Target | None) -> str | None:
+    """What to know before a latency of this device is compared with its profile's; None for nothing."""
+    mode, modes = jetson.power_mode, profile.modes if profile else {}
+    if mode is None:
+        return "The power mode is unknown: /var/lib/nvpmodel/status cannot be read. Ask: sudo nvpmodel -q"
+    if profile is None or mode.name == profile.default_mode:
+        return None
+    expected = next((other for other in jetson.power_modes if other.name == profile.default_mode), None)
+    remedy = f" To change it: sudo nvpmodel -m {expected.number}" if expected else ""
+    if mode.name not in modes:
+        return (
+            f"The device runs in power mode {mode.name}, which profile {profile.name} does not know.{remedy}"
+        )
+    here, there = modes[mode.name].peak_tops("int8"), profile.mode().peak_tops("int8")
+    return (
+        f"The device runs in power mode {mode.name} ({here:.1f} INT8 TOPS at its peak), profile "
+        f"{profile.name} is stated for {profile.default_mode} ({there:.1f}).{remedy}"
+    )
 
 
 def _l4t_release(root: Path) -> str | None:

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgead.bundle import Reference
 from edgead.errors import VerificationError
-from edgead.runtime.engines.base import Engine
+
+
+class Answers(Protocol):
+    """What can be verified: an engine, or a part of one while it is being built."""
+
+    def infer(self, image: NDArray[np.uint8], /) -> tuple[NDArray[np.float32], float]:
+        """As `Engine.infer`."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +43,7 @@ class Verification:
         )
 
 
-def verify_engine(engine: Engine, reference: Reference) -> Verification:
+def verify_engine(engine: Answers, reference: Reference) -> Verification:
     """Run the reference inputs and compare; the caller decides what a failure means (see `demand`)."""
     answers = [engine.infer(image) for image in reference.inputs]
     maps = np.stack([anomaly_map for anomaly_map, _ in answers])

@@ -11,7 +11,7 @@ from edgead.runtime.engines.base import Engine
 
 
 class EngineEntry(NamedTuple):
-    """Where an engine's class is, the package that it needs, and the command that installs that."""
+    """Where an engine's class is, the packages that it needs (space between), and how to install them."""
 
     module: str
     class_name: str
@@ -20,8 +20,8 @@ class EngineEntry(NamedTuple):
 
     @property
     def is_installed(self) -> bool:
-        """Whether the package can be found; it is not imported."""
-        return importlib.util.find_spec(self.package) is not None
+        """Whether the packages can be found; they are not imported."""
+        return all(importlib.util.find_spec(name) is not None for name in self.package.split())
 
 
 ENGINES = {
@@ -33,6 +33,12 @@ ENGINES = {
         "OnnxRuntimeEngine",
         "onnxruntime",
         "pip install 'edgead[onnxruntime]'",
+    ),
+    "tensorrt": EngineEntry(
+        "edgead.runtime.engines.tensorrt.engine",
+        "TensorRtEngine",
+        "tensorrt pycuda",
+        "sudo apt install python3-libnvinfer, then pip install 'edgead[tensorrt]'",
     ),
 }
 

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from edgead.bundle import Manifest
+from edgead.bundle import Manifest, Reference
 from edgead.errors import EngineError, UsageError
 
 ModelFiles = Mapping[str, bytes | memoryview]
@@ -34,6 +34,9 @@ class Engine(abc.ABC):
             )
         self.threads = threads
 
+    def prove_with(self, reference: Reference) -> None:  # noqa: B027 - most engines have no choice to make
+        """Before `load`: the answers by which an engine that builds in several ways picks a right one."""
+
     @abc.abstractmethod
     def load(self, files: ModelFiles, manifest: Manifest) -> None:
         """Build the model from the bundle's files, in memory; raises EngineError."""
@@ -45,6 +48,11 @@ class Engine(abc.ABC):
     def infer_many(self, images: Sequence[NDArray[np.uint8]]) -> list[tuple[NDArray[np.float32], float]]:
         """The answers of `infer` for several images, in their order; an engine may work on some at once."""
         return [self.infer(image) for image in images]
+
+    @property
+    def gpu_ns(self) -> int | None:
+        """Time that the GPU spent on the last answer, by its own clock; None where there is none."""
+        return None
 
     def close(self) -> None:  # noqa: B027 - not every engine has something to release
         """Release the model and the device's memory."""
@@ -74,5 +82,7 @@ def check_graph(name: str, manifest: Manifest, found: Mapping[str, tuple[str, li
 
 
 def model_file(files: ModelFiles, suffix: str) -> bytes | memoryview | None:
-    """The contents of the one model file with this suffix, or None."""
+    """The contents of the model with this suffix, or None; `model` itself before its variants."""
+    if f"model{suffix}" in files:
+        return files[f"model{suffix}"]
     return next((content for name, content in files.items() if name.endswith(suffix)), None)

@@ -1,0 +1,163 @@
+"""A plan that runs: buffers made once, one stream, GPU time by events, a CUDA graph where that pays."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pycuda.driver as cuda
+import tensorrt as trt
+from numpy.typing import NDArray
+
+from edgead.bundle import Manifest
+from edgead.errors import EngineError
+from edgead.runtime.engines.base import IMAGE_INPUT, MAP_OUTPUT, SCORE_OUTPUT, check_graph
+from edgead.runtime.engines.tensorrt.cuda_graph import CudaGraph
+from edgead.runtime.engines.tensorrt.device import CudaDevice
+from edgead.runtime.engines.tensorrt.logger import MessageLog
+
+_NUMPY_NAMES = {"UINT8": "uint8", "FLOAT": "float32"}
+_LAUNCHES = 25  # of each kind when stream and graph are compared
+_PAYS = 0.98  # a graph is kept when it takes less than this share of the time
+
+
+class UnusablePlanError(EngineError):
+    """TensorRT refuses a plan: made by another version or for another device, or damaged."""
+
+
+@dataclass(frozen=True)
+class _Buffer:
+    """Page-locked memory of the host, and where the GPU finds it or its copy of it."""
+
+    host: NDArray[Any]
+    address: int
+    copy: Any  # the GPU's own memory where it does not share the host's, else None
+
+
+class Executor:
+    """One plan on one GPU, in the context that is active now; `infer` makes it active by itself."""
+
+    def __init__(self, plan: bytes, manifest: Manifest, *, device: CudaDevice, log: MessageLog) -> None:
+        log.clear()
+        self._device = device
+        self._runtime = trt.Runtime(log)
+        self._engine = self._runtime.deserialize_cuda_engine(plan)
+        if self._engine is None:
+            raise UnusablePlanError(f"tensorrt: the plan is not for this device and version: {log.gist()}.")
+        check_graph("tensorrt", manifest, _ports(self._engine))
+        self._context = self._engine.create_execution_context()
+        if self._context is None:
+            raise EngineError(f"tensorrt: no memory to run the model: {log.gist()}. Stop other programs.")
+        self._stream = cuda.Stream()
+        self._begun, self._done = cuda.Event(), cuda.Event()
+        self._image = self._buffer(IMAGE_INPUT)
+        self._map, self._score = self._buffer(MAP_OUTPUT), self._buffer(SCORE_OUTPUT)
+        self._graph: CudaGraph | None = None
+        self.gpu_ns = 0  # of the last answer, copies included
+        self.launch_report = self._choose_launch()
+
+    @property
+    def memory(self) -> str:
+        """How an image reaches the GPU."""
+        return "mapped, no copy" if self._image.copy is None else "page-locked, copied"
+
+    def infer(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], float]:
+        """As `Engine.infer`; raises EngineError. Nothing is allocated but the answer."""
+        self._device.push()
+        try:
+            np.copyto(self._image.host[0], image)
+            self._run(self._graph.launch if self._graph is not None else self._enqueue)
+            return self._map.host[0].copy(), float(self._score.host[0])
+        except cuda.Error as error:
+            raise EngineError(f"tensorrt failed on an image: {error}. Open the bundle again.") from error
+        finally:
+            self._device.pop()
+
+    def median_gpu_ns(self, image: NDArray[np.uint8], *, seconds: float = 0.3, most: int = 500) -> int:
+        """The median GPU time of repeated answers to an image."""
+        times: list[int] = []
+        until = time.perf_counter() + seconds
+        while len(times) < 10 or (len(times) < most and time.perf_counter() < until):
+            self.infer(image)
+            times.append(self.gpu_ns)
+        return round(statistics.median(times))
+
+    def close(self) -> None:
+        """Free everything that lives in the context, which must be active."""
+        if self._graph is not None:
+            self._graph.close()
+        self._graph = None
+        self._context = self._engine = self._runtime = None
+        for buffer in (self._image, self._map, self._score):
+            if buffer.copy is not None:
+                buffer.copy.free()
+        del self._image, self._map, self._score, self._stream, self._begun, self._done
+
+    def _buffer(self, name: str) -> _Buffer:
+        shape = tuple(self._engine.get_tensor_shape(name))
+        dtype = _NUMPY_NAMES[self._engine.get_tensor_dtype(name).name]
+        shared = self._device.shares_memory
+        flags = cuda.host_alloc_flags.DEVICEMAP if shared else 0
+        host = cuda.pagelocked_empty(shape, np.dtype(dtype), mem_flags=flags)
+        copy = None if shared else cuda.mem_alloc(host.nbytes)
+        address = int(host.base.get_device_pointer()) if copy is None else int(copy)
+        if not self._context.set_tensor_address(name, address):
+            raise EngineError(f"tensorrt: the address of '{name}' is refused. Compile the bundle again.")
+        return _Buffer(host, address, copy)
+
+    def _enqueue(self) -> None:
+        if self._image.copy is not None:
+            cuda.memcpy_htod_async(self._image.copy, self._image.host, self._stream)
+        if not self._context.execute_async_v3(self._stream.handle):
+            raise EngineError("tensorrt failed on an image: it was not enqueued. Open the bundle again.")
+        for buffer in (self._map, self._score):
+            if buffer.copy is not None:
+                cuda.memcpy_dtoh_async(buffer.host, buffer.copy, self._stream)
+
+    def _run(self, launch: Callable[[], None]) -> None:
+        self._begun.record(self._stream)
+        launch()
+        self._done.record(self._stream)
+        self._stream.synchronize()
+        self.gpu_ns = round(self._done.time_since(self._begun) * 1e6)
+
+    def _choose_launch(self) -> str:
+        """Capture a graph and keep it if it is faster; a sentence on what was found."""
+        self._image.host.fill(0)
+        self._run(self._enqueue)  # TensorRT sets itself up in the first: that must not be captured
+        try:
+            graph = CudaGraph(self._stream.handle, self._enqueue)
+        except (EngineError, cuda.Error) as error:
+            return f"stream ({str(error)[:120]})"
+        try:
+            plain, graphed = self._call_ns(self._enqueue), self._call_ns(graph.launch)
+        except (EngineError, cuda.Error):
+            graph.close()
+            raise
+        figures = f"{graphed / 1e6:.3f} ms a call with a CUDA graph, {plain / 1e6:.3f} without"
+        if graphed < _PAYS * plain:
+            self._graph = graph
+            return f"CUDA graph ({figures})"
+        graph.close()
+        return f"stream ({figures})"
+
+    def _call_ns(self, launch: Callable[[], None]) -> float:
+        times = []
+        for _ in range(_LAUNCHES):
+            started = time.perf_counter_ns()
+            self._run(launch)
+            times.append(time.perf_counter_ns() - started)
+        return statistics.median(times)
+
+
+def _ports(engine: trt.ICudaEngine) -> dict[str, tuple[str, list[int]]]:
+    ports = {}
+    for index in range(engine.num_io_tensors):
+        name = engine.get_tensor_name(index)
+        kind = engine.get_tensor_dtype(name).name
+        ports[name] = (_NUMPY_NAMES.get(kind, kind.lower()), list(engine.get_tensor_shape(name)))
+    return ports

@@ -210,8 +210,8 @@ class TestOpening:
             assert inspector.verification is None
 
     def test_a_bundle_for_an_engine_of_elsewhere(self, tmp_path: Path):
-        path = write_tiny_bundle(tmp_path / "jetson.edgead", engine="tensorrt", target="jetson-orin")
-        with pytest.raises(EngineError, match="made for target 'jetson-orin' and its engine 'tensorrt'"):
+        path = write_tiny_bundle(tmp_path / "rk.edgead", engine="rknn", target="rk3588")
+        with pytest.raises(EngineError, match="made for target 'rk3588' and its engine 'rknn'"):
             edgead.open(path)
 
     def test_an_engine_that_is_not_installed(self, bundle: Path, monkeypatch: pytest.MonkeyPatch):

@@ -22,6 +22,7 @@ from edgead.runtime.engines.tensorrt.logger import MessageLog
 
 _NUMPY_NAMES = {"UINT8": "uint8", "FLOAT": "float32"}
 _LAUNCHES = 25  # of each kind when stream and graph are compared
+_TIMED_SECONDS, _TIMED_MOST = 0.3, 500  # answers behind the GPU time of a recipe; ten at least
 _PAYS = 0.98  # a graph is kept when it takes less than this share of the time
 
 
@@ -77,11 +78,11 @@ class Executor:
         finally:
             self._device.pop()
 
-    def median_gpu_ns(self, image: NDArray[np.uint8], *, seconds: float = 0.3, most: int = 500) -> int:
+    def median_gpu_ns(self, image: NDArray[np.uint8]) -> int:
         """The median GPU time of repeated answers to an image."""
         times: list[int] = []
-        until = time.perf_counter() + seconds
-        while len(times) < 10 or (len(times) < most and time.perf_counter() < until):
+        until = time.perf_counter() + _TIMED_SECONDS
+        while len(times) < 10 or (len(times) < _TIMED_MOST and time.perf_counter() < until):
             self.infer(image)
             times.append(self.gpu_ns)
         return round(statistics.median(times))
@@ -91,14 +92,14 @@ class Executor:
         if self._graph is not None:
             self._graph.close()
         self._graph = None
-        self._context = self._engine = self._runtime = None
         for buffer in (self._image, self._map, self._score):
             if buffer.copy is not None:
                 buffer.copy.free()
         del self._image, self._map, self._score, self._stream, self._begun, self._done
+        del self._context, self._engine, self._runtime  # in this order: each lives by the next
 
     def _buffer(self, name: str) -> _Buffer:
-        shape = tuple(self._engine.get_tensor_shape(name))
+        shape = _shape(self._engine, name)
         dtype = _NUMPY_NAMES[self._engine.get_tensor_dtype(name).name]
         shared = self._device.shares_memory
         flags = cuda.host_alloc_flags.DEVICEMAP if shared else 0
@@ -159,5 +160,10 @@ def _ports(engine: trt.ICudaEngine) -> dict[str, tuple[str, list[int]]]:
     for index in range(engine.num_io_tensors):
         name = engine.get_tensor_name(index)
         kind = engine.get_tensor_dtype(name).name
-        ports[name] = (_NUMPY_NAMES.get(kind, kind.lower()), list(engine.get_tensor_shape(name)))
+        ports[name] = (_NUMPY_NAMES.get(kind, kind.lower()), _shape(engine, name))
     return ports
+
+
+def _shape(engine: trt.ICudaEngine, name: str) -> list[int]:
+    dimensions = engine.get_tensor_shape(name)
+    return [int(dimensions[axis]) for axis in range(len(dimensions))]

@@ -1,0 +1,1 @@
+"""`import pycuda.driver` in a process of a test: the double."""

@@ -31,7 +31,7 @@ ALLOWED = {
     "images": {"image_headers", "files"},
     "data": set(),
     "bundle": {"files"},
-    "runtime": {"", "bundle", "images", "data"},
+    "runtime": {"", "bundle", "files", "images", "data"},
 }
 FORBIDDEN = {part: {"compile", "runtime", "cli"} for part in ("datasets", "synthesis", "models", "training")}
 FORBIDDEN["metrics"] = {"compile", "runtime", "cli", "models", "training"}

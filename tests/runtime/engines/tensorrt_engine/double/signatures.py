@@ -1,7 +1,7 @@
 """Modules made from stub files: every class, method, argument and default is the stub's.
 
 A call whose name or arguments the stub does not know fails as it would in the real library. One that it
-knows is answered by a behaviour (a function under "Class.method" or "function"), or raises NotImplementedError.
+knows is answered by a behaviour (a function under "Class.method"), or raises NotImplementedError.
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ setup(
         "edgead.data.calibration": ["*.toml"],
         "edgead.budget": ["*.toml"],
         "edgead.report": ["*.html", "*.css"],
-        "edgead.runtime.line": ["include/*.h", "src/*.h"],
+        "edgead.runtime.line": ["include/*.h"],
     },
     ext_modules=[LINE_RING],
     install_requires=RUNTIME,

@@ -166,12 +166,16 @@ SECTIONS: dict[str, Callable[..., list[Row]]] = {
 
 @click.command(help=__doc__.split("\n", maxsplit=1)[0])
 @click.option("--only", multiple=True, type=click.Choice(list(SECTIONS)), help="These sections alone.")
+@click.option("--rest", type=click.FloatRange(min=0), default=0, help="Seconds between sections, for others.")
 @quick_option
 @json_option
-def main(only: tuple[str, ...], quick: bool, json_path: str | None) -> None:
+def main(only: tuple[str, ...], rest: float, quick: bool, json_path: str | None) -> None:
+    rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="edgead-line-") as folder:
         push = build_line_push(Path(folder))
-        rows = [row for name in only or SECTIONS for row in SECTIONS[name](push, quick=quick)]
+        for number, name in enumerate(only or SECTIONS):
+            time.sleep(rest if number else 0)
+            rows += SECTIONS[name](push, quick=quick)
     if only and json_path is None:
         quick = True  # some rows alone do not replace the file of all
     report(

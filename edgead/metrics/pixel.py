@@ -45,7 +45,7 @@ from edgead.metrics.sorted_runs import (
 
 FPR_LIMIT = 0.3
 _KEYS = 1 << 32
-_AREA_BITS = 32
+AREA_BITS = 32
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,11 @@ class PixelMetrics:
     normal_pixels: int = 0
     anomalous_pixels: int = 0
     regions: int = 0
+
+    @property
+    def iou_max(self) -> float:
+        """The highest intersection over union of any threshold: F1 = 2 IoU / (1 + IoU), so that of F1-max."""
+        return self.f1_max / (2 - self.f1_max)
 
 
 class PixelAccumulator:
@@ -108,6 +113,14 @@ class PixelAccumulator:
         """Return the metrics of everything added so far; more may be added afterwards."""
         return pixel_metrics([self])
 
+    def normal_runs(self) -> tuple[Run, ...]:
+        """The normal pixels' keys, sorted within each run."""
+        return self._normal.runs()
+
+    def anomalous_runs(self) -> tuple[Run, ...]:
+        """The anomalous pixels' keys above AREA_BITS, the areas of their regions below; sorted."""
+        return self._anomalous.runs()
+
     def close(self) -> None:
         """Give back memory and disk; the accumulator is empty afterwards."""
         self._normal.close()
@@ -129,7 +142,7 @@ class PixelAccumulator:
     def _add_anomalous(self, keys: np.ndarray, inside: np.ndarray) -> None:
         count, labels, stats, _ = cv2.connectedComponentsWithStats(inside.astype(np.uint8), connectivity=8)
         areas = stats[:, cv2.CC_STAT_AREA].astype(np.uint64)[labels[inside]]
-        self._anomalous.append((keys[inside].astype(np.uint64) << np.uint64(_AREA_BITS)) | areas)
+        self._anomalous.append((keys[inside].astype(np.uint64) << np.uint64(AREA_BITS)) | areas)
         self.anomalous_pixels += areas.size
         self.regions += count - 1
 
@@ -147,8 +160,8 @@ def pixel_metrics(accumulators: Sequence[PixelAccumulator]) -> PixelMetrics:
     if not normal or not anomalous:
         return PixelMetrics(math.nan, math.nan, math.nan, math.nan, images, normal, anomalous, regions)
     sums = _Sums(normal, anomalous, regions)
-    normal_runs = [run for a in accumulators for run in a._normal.runs()]
-    anomalous_runs = [run for a in accumulators for run in a._anomalous.runs()]
+    normal_runs = [run for a in accumulators for run in a.normal_runs()]
+    anomalous_runs = [run for a in accumulators for run in a.anomalous_runs()]
     for groups in _groups(normal_runs, anomalous_runs):
         sums.add(groups)
     return PixelMetrics(*sums.metrics(), images, normal, anomalous, regions)
@@ -200,14 +213,16 @@ def _ramp_area(groups: _Groups, limit: float) -> np.ndarray:
 def _groups(normal: Sequence[Run], anomalous: Sequence[Run]) -> Iterator[_Groups]:
     """Yield the groups by value ranges, from the highest down."""
     above = 0
-    bounds = _range_bounds(normal, anomalous)
+    bounds = range_bounds(normal, anomalous)
     for low, high in zip(bounds[-2::-1], bounds[:0:-1], strict=True):
-        low_record, high_record = low << _AREA_BITS, high << _AREA_BITS
+        low_record, high_record = low << AREA_BITS, high << AREA_BITS
         here = count_range(normal, low, high)
         if not count_range(anomalous, low_record, high_record):
             pass
         elif high - low == 1:
-            weights = (_weights(records) for records in read_unsorted(anomalous, low_record, high_record))
+            weights = (
+                pixel_weights(records) for records in read_unsorted(anomalous, low_record, high_record)
+            )
             yield _tied(weights, above, above + here)
         else:
             yield _merged(
@@ -216,13 +231,13 @@ def _groups(normal: Sequence[Run], anomalous: Sequence[Run]) -> Iterator[_Groups
         above += here
 
 
-def _range_bounds(normal: Sequence[Run], anomalous: Sequence[Run]) -> list[int]:
+def range_bounds(normal: Sequence[Run], anomalous: Sequence[Run]) -> list[int]:
     """Return ascending keys from 0 to 2^32 with about RUN_LENGTH pixels between neighbours.
 
     Each inner bound b is followed by b + 1: a value with more ties than fit in memory is always such a b.
     """
     samples = [run.index.astype(np.int64) for run in normal]
-    samples += [(run.index >> np.uint64(_AREA_BITS)).astype(np.int64) for run in anomalous]
+    samples += [(run.index >> np.uint64(AREA_BITS)).astype(np.int64) for run in anomalous]
     pooled = np.sort(np.concatenate(samples))
     inner = pooled[:: RUN_LENGTH // INDEX_STEP]
     bounds = np.unique(np.concatenate([[0, _KEYS], inner, inner + 1]))
@@ -239,19 +254,20 @@ def _tied(weights: Iterator[np.ndarray], gt: int, ge: int) -> _Groups:
 
 def _merged(keys: np.ndarray, records: np.ndarray, above: int) -> _Groups:
     """Group sorted `records` by value and count the sorted normal `keys` above each."""
-    values = (records >> np.uint64(_AREA_BITS)).astype(np.uint32)
+    values = (records >> np.uint64(AREA_BITS)).astype(np.uint32)
     starts = np.flatnonzero(np.r_[True, values[1:] != values[:-1]])
     distinct = values[starts]
     return _Groups(
         count=np.diff(np.r_[starts, len(values)])[::-1],
-        weight=np.add.reduceat(_weights(records), starts)[::-1],
+        weight=np.add.reduceat(pixel_weights(records), starts)[::-1],
         gt=above + len(keys) - np.searchsorted(keys, distinct, side="right")[::-1],
         ge=above + len(keys) - np.searchsorted(keys, distinct, side="left")[::-1],
     )
 
 
-def _weights(records: np.ndarray) -> np.ndarray:
-    return 1.0 / (records & np.uint64((1 << _AREA_BITS) - 1)).astype(np.float64)
+def pixel_weights(records: np.ndarray) -> np.ndarray:
+    """1 / area of the region of each record of an anomalous pixel."""
+    return 1.0 / (records & np.uint64((1 << AREA_BITS) - 1)).astype(np.float64)
 
 
 def _checked_map(anomaly_map: np.ndarray, name: str) -> np.ndarray:
@@ -273,3 +289,9 @@ def _sortable(values: np.ndarray) -> np.ndarray:
     bits = (values + np.float32(0)).view(np.uint32)
     negative = bits >> np.uint32(31) != 0
     return np.where(negative, ~bits, bits | np.uint32(0x80000000))
+
+
+def value_of_key(keys: np.ndarray) -> np.ndarray:
+    """The float32 of each uint32 key: `_sortable` backwards."""
+    positive = keys >> np.uint32(31) != 0
+    return np.where(positive, keys & np.uint32(0x7FFFFFFF), ~keys).astype(np.uint32).view(np.float32)

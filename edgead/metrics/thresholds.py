@@ -71,7 +71,9 @@ def threshold_metrics(accumulators: Sequence[PixelAccumulator], *, exact: bool =
     highest = np.max([pixels.at(threshold) for threshold in MAX_GRID], axis=0)
     integrals = pixels.integrals() if exact else (math.nan, math.nan, math.nan)
     return ThresholdMetrics(
-        *(float(value) for value in means),
+        f1=float(means[0]),
+        recall=float(means[1]),
+        iou=float(means[2]),
         f1_max=float(highest[0]),
         iou_max=float(highest[2]),
         au_pro=pixels.au_pro(),

@@ -15,7 +15,7 @@ import click
 
 from edgead.cli.options import bundle_argument, engine_option, plain_json, threads_option
 from edgead.cli.progress import with_progress
-from edgead.errors import DataError, EdgeadError
+from edgead.errors import DataError, EdgeadError, UsageError
 
 if TYPE_CHECKING:
     from edgead.runtime.inspector import Inspector
@@ -26,11 +26,24 @@ Record = dict[str, Any]
 
 @click.command()
 @bundle_argument
-@click.argument("images", nargs=-1, required=True)
+@click.argument("images", nargs=-1, required=True, metavar="IMAGES|CAMERAS...")
 @click.option(
     "--out", type=click.Path(path_type=Path), metavar="DIR", help="Write overlays and results.jsonl here."
 )
 @click.option("--json-lines", metavar="FILE", help="Write one JSON object per image; - for stdout.")
+@click.option("--mqtt", metavar="ADDRESS", help="Publish verdicts: mqtt://host/topic. Cameras only.")
+@click.option(
+    "--spool",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Keep verdicts here while no broker answers.",
+)
+@click.option("--count", type=click.IntRange(min=1), help="End after so many verdicts of each camera.")
+@click.option("--counts", metavar="FILE", help="Write what became of all, as JSON; - for stdout.")
+@click.option("--web", is_flag=True, help="The frames are lines of an endless web, inspected in tiles.")
+@click.option("--columns-per-pixel", type=int, default=1, show_default=True, help="Of the web, averaged.")
+@click.option("--lines-per-pixel", type=int, default=1, show_default=True, help="Of the web, averaged.")
+@click.option("--overlap", type=float, default=0.25, show_default=True, help="Share of a tile, up to 0.5.")
 @click.option("--threshold", type=float, help="Scores from here on are anomalous.")
 @click.option("--pixel-threshold", type=float, help="Map values from here on are regions.")
 @engine_option
@@ -40,15 +53,31 @@ def command(
     images: tuple[str, ...],
     out: Path | None,
     json_lines: str | None,
+    mqtt: str | None,
+    spool: Path | None,
+    count: int | None,
+    counts: str | None,
+    web: bool,
+    columns_per_pixel: int,
+    lines_per_pixel: int,
+    overlap: float,
     **settings: Any,
 ) -> None:
-    """Inspect IMAGES (files, folders, patterns) with BUNDLE.
+    """Inspect IMAGES (files, folders, patterns) or CAMERAS with BUNDLE.
 
     \b
     Examples:
       edgead run part.edgead photo.png
       edgead run part.edgead photos/ --out inspected
       edgead run part.edgead 'photos/*.png' --json-lines - | jq .score
+      edgead run part.edgead gige://192.168.1.20 v4l2:0 --mqtt mqtt://192.168.1.5/line3
+      edgead run fabric.edgead 'gige://?height=512' --web --columns-per-pixel 2 --lines-per-pixel 2
+      edgead run part.edgead 'replay:photos?fps=30&drop=0.01' --json-lines verdicts.jsonl
+
+    Kinds of CAMERAS: gige://, v4l2:, rtsp://, http://, gst:, csi:, gentl:, video:, folder:, replay:; their
+    settings and the schema of verdicts are in docs/cameras.md. Every frame has a verdict, those that could
+    not be inspected as well. They run until they end, or SIGTERM or Ctrl-C ends them in order (exit status
+    0).
 
     Each JSON line has path, score, is_anomalous, threshold, pixel_threshold, regions (x, y, width, height,
     area, peak; pixels of the image) and timings_ns (resize, infer, postprocess). An image that cannot be read
@@ -56,7 +85,28 @@ def command(
     bundle's unless given.
     """
     import edgead
+    from edgead.runtime.cameras import is_address
 
+    cameras = [image for image in images if is_address(image)]
+    if cameras and len(cameras) < len(images):
+        raise UsageError(
+            f"{cameras[0]} is a camera, others are files. Name cameras, or files; a folder as folder:DIR."
+        )
+    if cameras:
+        from edgead.cli.run_cameras import Destinations, run_cameras
+        from edgead.runtime.streaming import StreamSettings
+
+        run_cameras(
+            bundle,
+            images,
+            destinations=Destinations(json_lines, mqtt, spool, out, counts),
+            web=StreamSettings(columns_per_pixel, lines_per_pixel, overlap) if web else None,
+            count=count,
+            engine_settings=settings,
+        )
+        return
+    if mqtt or spool or count or counts or web:
+        raise UsageError("--mqtt, --spool, --count, --counts and --web are for cameras; folder:DIR is one.")
     paths = find_images(images)
     destination = json_lines or (str(out / "results.jsonl") if out else None)
     base = Path(os.path.commonpath([path.absolute().parent for path in paths]))

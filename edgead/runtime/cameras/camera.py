@@ -71,6 +71,11 @@ class Camera:
         self._last_number: int | None = None
         self._opened = False
 
+    @property
+    def is_live(self) -> bool:
+        """Whether frames come by themselves; the others wait to be read."""
+        return self._driver.is_live
+
     def open(self) -> None:
         """Connect; raises CameraError when that fails the first time. Reading does it when nobody has."""
         if self._opened or self._stop.is_set():

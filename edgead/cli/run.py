@@ -76,8 +76,7 @@ def command(
 
     Kinds of CAMERAS: gige://, v4l2:, rtsp://, http://, gst:, csi:, gentl:, video:, folder:, replay:; their
     settings and the schema of verdicts are in docs/cameras.md. Every frame has a verdict, those that could
-    not be inspected as well. They run until they end, or SIGTERM or Ctrl-C ends them in order (exit status
-    0).
+    not be inspected as well. They run until they end, or SIGTERM or Ctrl-C ends them in order (status 0).
 
     Each JSON line has path, score, is_anomalous, threshold, pixel_threshold, regions (x, y, width, height,
     area, peak; pixels of the image) and timings_ns (resize, infer, postprocess). An image that cannot be read

@@ -104,7 +104,12 @@ def test_no_latency_is_computed_from_the_wall_clock(inspector: Inspector, monkey
 
 def test_a_consumer_that_raises_leaves_a_camera_that_can_be_closed(inspector: Inspector, tmp_path: Path):
     source = camera(frame(0), frame(1))
-    with pytest.raises(ZeroDivisionError), source:
-        for _ in inspect_camera(inspector, source):
-            raise ZeroDivisionError
+
+    def fail() -> None:
+        with source:
+            for _ in inspect_camera(inspector, source):
+                raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     assert source.read() is None

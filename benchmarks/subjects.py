@@ -40,7 +40,7 @@ def untrained_bundle(folder: Path, *, images: int, calibration_images: int) -> P
     train(data, folder / "run", settings=settings)
     recipe = load_recipe("default").with_max_drop(1.0)  # an untrained model has no accuracy to lose
     calibration = replace(recipe.calibration, images=calibration_images)
-    gate = replace(recipe.gate, images=2, anomalies_per_image=1)
+    gate = replace(recipe.gate, images=2, anomalies=2)
     recipe = replace(recipe, calibration=calibration, gate=gate)
     out = folder / "untrained.edgead"
     compile_run(folder / "run", target=read_target("intel-cpu"), out=out, recipe=recipe)

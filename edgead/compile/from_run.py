@@ -44,8 +44,9 @@ def compile_run(
     recipe = recipe or load_recipe(target.options.get("calibration", "default"))
     products = products_of_run(run)
     held_out = _load(run, products, products.validation)
+    model = run.model()
     return compile_model(
-        run.model(),
+        model,
         _image_sets(run, recipe, products, held_out),
         provenance=_provenance(run),
         target=target,
@@ -54,6 +55,7 @@ def compile_run(
         precision=precision,
         threads=threads,
         prepare=_prepare,
+        keep_in_float=model.network.kept_in_float,
         set_threshold=lambda answer: _threshold(answer([image for own in held_out for _, image in own]), run),
         on_stage=on_stage,
     )
@@ -97,7 +99,11 @@ def _shared(recipe: Recipe, products: int) -> list[Recipe]:
             calibration=dataclasses.replace(
                 recipe.calibration, images=part(recipe.calibration.images, number)
             ),
-            gate=dataclasses.replace(recipe.gate, images=part(recipe.gate.images, number)),
+            gate=dataclasses.replace(
+                recipe.gate,
+                images=part(recipe.gate.images, number),
+                anomalies=part(recipe.gate.anomalies, number),
+            ),
         )
         for number in range(products)
     ]

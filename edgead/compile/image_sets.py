@@ -37,11 +37,11 @@ def draw_calibration(
 
 
 def draw_gate_set(images: Sequence[NamedImage], *, spec: GateSpec) -> list[PreparedImage]:
-    """Held-out good images, and anomalies synthesised on each from nothing but these images."""
+    """Held-out good images, and anomalies synthesised on them in turn, from nothing but these images."""
     good = [PreparedImage(name, image) for name, image in images[: spec.images]]
     if not good:
         raise CompileError("The accuracy gate needs good images held out of training; found none.")
-    return good + synthesise_on(good, count=len(good) * spec.anomalies_per_image, seed=spec.seed)
+    return good + synthesise_on(good, count=spec.anomalies, seed=spec.seed)
 
 
 def synthesise_on(good: Sequence[PreparedImage], *, count: int, seed: int) -> list[PreparedImage]:

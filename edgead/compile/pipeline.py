@@ -33,7 +33,7 @@ from edgead.compile.calibration import PreparedImage, calibration_list, check_ap
 from edgead.compile.export import check_parity, onnx_from_model, torch_answers
 from edgead.compile.gate import GateResult, drops, map_correlation, measure, pass_gate
 from edgead.compile.graph import describe_graph
-from edgead.compile.quantize import int8_onnx_from_onnx
+from edgead.compile.quantize import int8_onnx_from_onnx, matching_operations
 from edgead.compile.recipe import Recipe
 from edgead.compile.reference import reference_from_answers, reference_images
 from edgead.compile.stages import CompileReport, StageLog, StageReport
@@ -91,13 +91,15 @@ def compile_model(
     precision: str | None = None,
     threads: int | None = None,
     prepare: Callable[[nn.Module], nn.Module] | None = None,
+    keep_in_float: Sequence[str] = (),
     set_threshold: SetThreshold | None = None,
     on_stage: Callable[[StageReport], None] | None = None,
 ) -> CompileReport:
     """Export, quantize, judge and pack a model (uint8 B H W 3 -> map B h w, score B) for a target.
 
     `prepare` makes what is exported of a copy of the model (batch norms folded, say); its graph is held to
-    the model as it came. `set_threshold` sets the threshold again with the compiled model, whose scores INT8
+    the model as it came. `keep_in_float` names operations, or patterns of names, that stay in float whatever
+    the recipe says. `set_threshold` sets the threshold again with the compiled model, whose scores INT8
     has moved a little: it is given a function from images to that model's answers. Raises AccuracyGateError
     when INT8 costs more than the recipe allows, CompileError and BundleError otherwise; the file at `out` is
     then as it was.
@@ -106,7 +108,7 @@ def compile_model(
     _check_engine(target)
     precision = _precision(target, precision)
     height, width = _size(images, out)
-    job = _Job(model, images, recipe, target, precision, threads, log)
+    job = _Job(model, images, recipe, target, precision, threads, log, tuple(keep_in_float))
     original = job.export(height, width, prepare)
     float_answers = answers_of_onnx(original, [item.image for item in images.gate], threads=threads)
     manifest = _manifest(provenance, target, precision, (height, width), float_answers[0][0].shape)
@@ -125,6 +127,7 @@ class _Job:
     precision: str
     threads: int | None
     log: StageLog
+    keep_in_float: tuple[str, ...]
 
     def export(self, height: int, width: int, prepare: Callable[[nn.Module], nn.Module] | None) -> bytes:
         with self.log.stage("onnx_from_model", MODEL_FILE) as notes:
@@ -150,7 +153,12 @@ class _Job:
         check_apart(self.images.calibration, judges, withheld=self.images.withheld)
         with self.log.stage("int8_onnx_from_onnx", MODEL_FILE) as notes:
             calibrating = [item.image for item in self.images.calibration]
-            content = int8_onnx_from_onnx(original, calibrating, spec=self.recipe.quantization)
+            content = int8_onnx_from_onnx(
+                original,
+                calibrating,
+                spec=self.recipe.quantization,
+                kept=matching_operations(original, self.keep_in_float),
+            )
             share = len(content) / len(original)
             notes.content = content
             notes.comparison = f"{share:.0%} of the float graph's size, from {len(calibrating)} images"

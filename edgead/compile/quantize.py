@@ -177,9 +177,18 @@ def kept_operations(model: onnx.ModelProto, spec: QuantizationSpec) -> set[str]:
     return kept | squares(model) | head_operations(model, spec.keep_head_layers)
 
 
+def matching_operations(model: bytes, patterns: Collection[str]) -> set[str]:
+    """The names of the operations that fit any of the patterns, as in "/bank/*"."""
+    names = [node.name for node in onnx.load_model_from_string(model).graph.node]
+    return {name for pattern in patterns for name in fnmatch.filter(names, pattern)}
+
+
 def first_operations(model: onnx.ModelProto, layers: int) -> set[str]:
-    """The first weighted layers behind the input: their errors pass through all the others."""
-    return {node.name for node in [n for n in model.graph.node if n.op_type in WEIGHTED][:layers]}
+    """The first weighted layers behind the stem: their errors pass through all the others.
+
+    The stem itself reads pixels, which are whole numbers of 8 bits already, and loses next to nothing.
+    """
+    return {node.name for node in [n for n in model.graph.node if n.op_type in WEIGHTED][1 : 1 + layers]}
 
 
 def squares(model: onnx.ModelProto) -> set[str]:

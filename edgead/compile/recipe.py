@@ -25,7 +25,7 @@ class QuantizationSpec:
     ranges: str = "maximum"
     bias_correction: str = "fast"
     smooth_convolutions: float = -1.0
-    keep_first_layers: int = 2
+    keep_first_layers: int = 1
     keep_head_layers: int = 1
     keep_layers: tuple[str, ...] = ()
     keep_kinds: tuple[str, ...] = ()
@@ -66,7 +66,7 @@ class GateSpec:
 
     max_drop_image_auroc: float = 0.003
     max_drop_au_pro: float = 0.003
-    anomalies_per_image: int = 2
+    anomalies: int = 192
     images: int = 96
     tries: int = 6
     seed: int = 1
@@ -74,7 +74,7 @@ class GateSpec:
     def __post_init__(self) -> None:
         _check_range("gate.max_drop_image_auroc", self.max_drop_image_auroc, 0, 1)
         _check_range("gate.max_drop_au_pro", self.max_drop_au_pro, 0, 1)
-        _check_range("gate.anomalies_per_image", self.anomalies_per_image, 1, 100)
+        _check_range("gate.anomalies", self.anomalies, 1, 100_000)
         _check_range("gate.images", self.images, 1, 100_000)
         _check_range("gate.tries", self.tries, 0, 100)
         _check_range("gate.seed", self.seed, 0, 2**31)

@@ -88,6 +88,7 @@ class InspectionNetwork(nn.Module):
     """
 
     learns_from_anomalies: ClassVar[bool]  # whether training shows it synthetic ones
+    kept_in_float: ClassVar[tuple[str, ...]] = ()  # patterns of operations of its graph that INT8 spoils
 
     def __init__(self, config: ModelConfig, backbone: Backbone, selection: FeatureSelection) -> None:
         super().__init__()

@@ -77,7 +77,7 @@ def test_images_that_judge_are_left_out_of_calibration() -> None:
 
 
 def test_the_gate_set_has_every_image_and_anomalies_on_it() -> None:
-    drawn = draw_gate_set(NAMED, spec=GateSpec(images=4, anomalies_per_image=3))
+    drawn = draw_gate_set(NAMED, spec=GateSpec(images=4, anomalies=12))
     assert len(drawn) == 4 + 12
     assert all(item.is_anomalous for item in drawn[4:])
     with pytest.raises(CompileError, match="found none"):

@@ -75,6 +75,12 @@ def test_two_sides_at_full_speed_agree_on_every_line(build, policy: str, seed: s
     assert done.returncode == 0, done.stderr
 
 
+def test_every_stream_ends_with_its_last_line(build):
+    done = run([build("endings"), SECONDS, "5"])
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout.split()[0]) > 10
+
+
 def test_hostile_calls_change_nothing_but_the_count_of_refusals(build):
     done = run([build("fuzz"), SECONDS, "7"])
     assert done.returncode == 0, done.stderr

@@ -186,6 +186,13 @@ int main(int count, char **arguments)
     CHECK(line_api.end_part(NULL) == EDGEAD_LINE_NULL && line_api.fail(NULL, "") == EDGEAD_LINE_NULL);
     CHECK(line_api.get_format(NULL, NULL) == EDGEAD_LINE_NULL && *line_api.failure(NULL) == '\0');
     CHECK(line_api.get_statistics(NULL, NULL, 0) == EDGEAD_LINE_NULL && line_api.message((edgead_line_status)99));
+    edgead_line_buffer *small = line_buffer_create(
+        &(edgead_line_format){.width = 1, .channels = 1, .bytes_per_sample = 1, .block_lines = 1, .blocks = 4},
+        &(edgead_line_status){EDGEAD_LINE_OK});
+    edgead_line_statistics counts;
+    CHECK(line_api.get_statistics(small, &counts, sizeof counts - 1) == EDGEAD_LINE_SIZE);
+    CHECK(line_api.get_statistics(small, NULL, sizeof counts) == EDGEAD_LINE_NULL);
+    line_api.let_go(small);
     line_api.stop(NULL);
     line_api.let_go(NULL);
     for (; line_now_ns() < until_ns; ++rounds)

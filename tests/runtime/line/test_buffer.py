@@ -103,6 +103,30 @@ def test_a_block_that_is_held_is_never_overwritten():
         _ = held.pixels
 
 
+def test_a_slow_consumer_looks_at_whole_lines_while_others_are_overwritten():
+    lines = LineBuffer(16, block_lines=8, overlap=2, when_full="drop_oldest", dtype=np.uint16)
+
+    def produce() -> None:
+        numbers = np.arange(40_000)
+        for batch in numbers.reshape(-1, 10):
+            lines.push(np.repeat(batch[:, None] % 2**16, 16, axis=1).astype(np.uint16), number=batch)
+        lines.close()
+
+    producer = threading.Thread(target=produce)
+    producer.start()
+    fresh = 0
+    for block in lines:
+        expected = np.repeat(block.numbers[:, None] % 2**16, 16, axis=1)
+        np.testing.assert_array_equal(block.pixels, expected)
+        time.sleep(0.001)
+        np.testing.assert_array_equal(block.pixels, expected)
+        fresh += len(block) - block.repeated
+    producer.join()
+    end = lines.statistics
+    assert end.overwritten > 0
+    assert end.consumed == fresh == 40_000 - end.overwritten - end.dropped
+
+
 def test_a_block_goes_back_with_its_last_array():
     lines = small(overlap=0)
     lines.push(rows(0, 4))

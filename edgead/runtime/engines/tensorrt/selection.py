@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from edgead.bundle import Manifest, Reference
 from edgead.errors import EngineError
-from edgead.runtime.engines.tensorrt.builder import Recipe
+from edgead.runtime.engines.tensorrt.builder import OutOfMemoryError, Recipe
 from edgead.runtime.engines.tensorrt.device import CudaDevice
 from edgead.runtime.engines.tensorrt.execution import Executor
 from edgead.runtime.engines.tensorrt.logger import MessageLog
@@ -84,7 +84,7 @@ def fastest_proven(
     build: Callable[[Recipe], bytes],
     try_plan: Callable[[Recipe, bytes], Trial],
 ) -> tuple[Trial, list[str]]:
-    """The plan to keep, and what became of each recipe; raises EngineError when none can be built.
+    """The plan to keep, and what became of each recipe; raises OutOfMemoryError, and EngineError for no plan.
 
     If no recipe gives the reference answers the first is kept: the check on opening then says by how much.
     """
@@ -97,6 +97,8 @@ def fastest_proven(
         try:
             trial = try_plan(recipe, build(recipe))
         except EngineError as error:
+            if isinstance(error, OutOfMemoryError) and not any(trial.is_proven for trial in trials):
+                raise  # the caller begins again with less; a comparison that lacks memory is left out
             failures.append(error)
             notes.append(f"{recipe.name} failed: {str(error)[:300]}")
             continue

@@ -139,11 +139,11 @@ def _callable(
     *,
     has_self: bool,
 ) -> Callable[..., Any]:
-    overloads = [_signature(node, namespace, has_self=has_self) for node in nodes]
+    overloads = [_signature(node, has_self=has_self) for node in nodes]
 
     def call(*arguments: Any, **keywords: Any) -> Any:
         own, rest = (arguments[:1], arguments[1:]) if has_self else ((), arguments)
-        bound = _bind(full, overloads, rest, keywords)
+        bound = _bind(full, overloads, namespace, rest, keywords)
         return _behaviour(full, behaviours)(*own, *bound)
 
     call.__name__, call.__qualname__ = full.rpartition(".")[2], full
@@ -177,7 +177,7 @@ def _guarded_setattr(self: Any, name: str, value: Any) -> None:
 Checked = tuple[inspect.Signature, dict[str, str]]
 
 
-def _signature(node: ast.FunctionDef, namespace: dict[str, Any], *, has_self: bool) -> Checked:
+def _signature(node: ast.FunctionDef, *, has_self: bool) -> Checked:
     arguments = [*node.args.posonlyargs, *node.args.args]
     defaults = [inspect.Parameter.empty] * (len(arguments) - len(node.args.defaults)) + node.args.defaults
     parameters, annotations = [], {}
@@ -199,7 +199,9 @@ def _literal(node: Any) -> Any:
         return None
 
 
-def _bind(full: str, overloads: list[Checked], arguments: Any, keywords: Any) -> tuple[Any, ...]:
+def _bind(
+    full: str, overloads: list[Checked], classes: Mapping[str, Any], arguments: Any, keywords: Any
+) -> tuple[Any, ...]:
     problems = []
     for signature, kinds in overloads:
         try:
@@ -207,7 +209,7 @@ def _bind(full: str, overloads: list[Checked], arguments: Any, keywords: Any) ->
         except TypeError as error:
             problems.append(str(error))
             continue
-        wrong = [name for name, value in bound.arguments.items() if not _fits(value, kinds[name])]
+        wrong = [name for name, value in bound.arguments.items() if not _fits(value, kinds[name], classes)]
         if not wrong:
             bound.apply_defaults()
             return tuple(bound.arguments.values())
@@ -215,7 +217,7 @@ def _bind(full: str, overloads: list[Checked], arguments: Any, keywords: Any) ->
     raise TypeError(f"{full}(): incompatible function arguments: {'; '.join(problems)}")
 
 
-def _fits(value: Any, annotation: str) -> bool:
+def _fits(value: Any, annotation: str, classes: Mapping[str, Any]) -> bool:
     """Whether a value suits an annotation, as far as that is a plain type or a class of the stub."""
     name = annotation.rpartition(".")[2]
     if name in ("int", "SupportsInt"):
@@ -226,11 +228,6 @@ def _fits(value: Any, annotation: str) -> bool:
         return isinstance(value, (bool, int))
     if name == "Buffer":
         return isinstance(value, (bytes, bytearray, memoryview)) or hasattr(value, "__bytes__")
-    classes = {base.__name__ for base in type(value).__mro__}
-    if (
-        name.isidentifier()
-        and name not in ("Any", "object")
-        and getattr(type(value), "__module__", "") == "double"
-    ):
-        return name in classes
+    if isinstance(classes.get(name), type):
+        return isinstance(value, classes[name])
     return True

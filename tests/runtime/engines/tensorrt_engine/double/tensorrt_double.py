@@ -170,7 +170,7 @@ def _build(builder: Any, network: Any, config: Any, *_: Any) -> Any:
     time.sleep(here.build_seconds)
     if workspace_mb > here.killed_above_mb:
         os.kill(os.getpid(), signal.SIGKILL)
-    if workspace_mb > here.out_of_memory_above_mb:
+    if workspace_mb > here.out_of_memory_above_mb or precisions in here.starved:
         log.log(error, "[defaultAllocator.cpp::allocate::20] Error Code 1: Cuda Runtime (out of memory)")
         return None
     if precisions in here.unbuildable:

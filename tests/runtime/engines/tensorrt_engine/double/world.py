@@ -17,6 +17,7 @@ class World:
     gpu_ms: time of an inference by the precisions allowed ("f16+int8+tf32"); 1.0 where none is given.
     wrong: precisions (as above) whose answers are off by a tenth.
     out_of_memory_above_mb, killed_above_mb: a build with more workspace reports so, or ends the process.
+    starved: precisions whose build runs out of memory with any workspace.
     unbuildable: precisions for which TensorRT finds no implementation.
     """
 
@@ -30,6 +31,7 @@ class World:
     gpu_ms: dict[str, float] = field(default_factory=dict)
     wrong: list[str] = field(default_factory=list)
     unbuildable: list[str] = field(default_factory=list)
+    starved: list[str] = field(default_factory=list)
     out_of_memory_above_mb: int = 10**9
     killed_above_mb: int = 10**9
     build_seconds: float = 0.0

@@ -12,6 +12,10 @@ RUNTIME = [
 ]
 OPENVINO = ["openvino>=2024.6"]  # engine for Intel CPUs and GPUs
 ONNXRUNTIME = ["onnxruntime>=1.18"]  # portable engine, and the numerics check of every export
+# TensorRT itself comes with JetPack (apt: python3-libnvinfer), on a PC with `pip install tensorrt`.
+TENSORRT = [
+    "pycuda>=2022.1"
+]  # GPU memory, streams and events; compiled on installing, with CUDA's nvcc and g++
 TRAIN = [
     "torch==2.13.0; platform_machine == 'x86_64'",  # networks and autograd; pinned for runs that repeat
     "torch>=2.6; platform_machine != 'x86_64'",  # the same where that build does not exist
@@ -83,6 +87,7 @@ setup(
     extras_require={
         "openvino": OPENVINO,
         "onnxruntime": ONNXRUNTIME,
+        "tensorrt": TENSORRT,
         "train": [*TRAIN, *REPORT, *COMPILE],
         "gige": GIGE,
         "gentl": GENTL,

@@ -109,3 +109,19 @@ def main() -> None:
 
     Exit status: 0 done, 1 failed, 2 wrong usage, 3 a gate refused (accuracy, verification, deadline).
     """
+    _show_log()
+
+
+def _show_log() -> None:
+    """Messages of edgead's own log on stderr: that an engine is being built, which takes minutes."""
+    import logging
+
+    class Echo(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            click.echo(record.getMessage(), err=True)
+
+    log = logging.getLogger("edgead")
+    if not log.handlers:
+        log.addHandler(Echo())
+        log.setLevel(logging.INFO)
+        log.propagate = False

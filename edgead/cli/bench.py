@@ -29,6 +29,7 @@ _TITLES = {
     "postprocess": "  postprocess",
     "map_and_regions": "full map, regions",
     "engine": "engine call alone",
+    "gpu": "GPU, by its clock",
 }
 
 
@@ -112,9 +113,11 @@ def measure(inspector: Inspector, images: Images, *, scenario: ClosedLoop) -> La
         result = inspector.inspect(images[at])
         inspected = clock()
         alone = before or engine_alone(at)
+        gpu = engine.gpu_ns
         mapping = clock()
         _ = result.anomaly_map, result.regions
         stages = {"map_and_regions": clock() - mapping, "engine": alone}
+        stages |= {"gpu": gpu} if gpu is not None else {}
         return {"total": inspected - started, **result.timings_ns, **stages}
 
     with progress_share("Measuring") as on_progress:
@@ -176,10 +179,14 @@ def _print(report: dict[str, Any]) -> None:
     click.echo(f"{report['machine']['cpu']}, {report['machine']['usable_cores']} cores; {report['scenario']}")
     click.echo(f"{'milliseconds':<20}" + "".join(f"{column:>10}" for column in columns))
     for stage, title in _TITLES.items():
+        if stage not in report["stages_ns"]:  # an engine without a GPU
+            continue
         figures = report["stages_ns"][stage]
         click.echo(f"{title:<20}" + "".join(f"{figures[column] / 1e6:>10.3f}" for column in columns))
     count = report["stages_ns"]["total"]["count"]
     rate = f"{report['images_per_second']:.1f} inspections per second"
     click.echo(f"{count} images in {report['seconds']:.1f} s, {rate}")
     click.echo(f"inspect() over the engine alone: {report['overhead']:+.1%} (p50)")
+    if note := engine.get("note"):
+        click.echo(f"note: {note}")
     click.echo("valid" if report["valid"] else "NOT VALID: " + "; ".join(report["doubts"]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import os
 import platform
@@ -9,17 +10,22 @@ from pathlib import Path
 from typing import Any
 
 import edgead
+from edgead.runtime.jetson import read_jetson
 
 # Instructions that decide how fast a quantized or a half-precision model is.
 RELEVANT_FLAGS = (
     "avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "avx512_fp16", "amx_int8", "amx_bf16",
     "asimd", "asimddp", "asimdhp", "i8mm", "bf16", "sve",
 )  # fmt: skip
-RUNTIME_PACKAGES = ("numpy", "opencv-python-headless", "openvino", "onnxruntime")
+RUNTIME_PACKAGES = ("numpy", "opencv-python-headless", "openvino", "onnxruntime", "tensorrt", "pycuda")
 
 
 def describe_machine() -> dict[str, Any]:
-    """Processor, its cores and those this process may use, instructions, clock governor, system, versions."""
+    """Processor, cores and those this process may use, instructions, clock governor, system, versions.
+
+    On a Jetson also its module, release, power mode and GPU clock.
+    """
+    jetson = read_jetson()
     return {
         "cpu": cpu_model(),
         "architecture": platform.machine(),
@@ -28,6 +34,7 @@ def describe_machine() -> dict[str, Any]:
         "cpu_flags": cpu_flags(),
         "governor": _first_line(Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")),
         "load_average_1_min": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+        "jetson": dataclasses.asdict(jetson) if jetson else None,
         "system": system_version(),
         "python": platform.python_version(),
         "versions": {"edgead": edgead.__version__, **package_versions(RUNTIME_PACKAGES)},

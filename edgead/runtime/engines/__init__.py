@@ -17,6 +17,7 @@ class EngineEntry(NamedTuple):
     class_name: str
     package: str
     install: str
+    needs_nvidia: bool = False
 
     @property
     def is_installed(self) -> bool:
@@ -39,6 +40,7 @@ ENGINES = {
         "TensorRtEngine",
         "tensorrt pycuda",
         "sudo apt install python3-libnvinfer, then pip install 'edgead[tensorrt]'",
+        needs_nvidia=True,
     ),
 }
 

@@ -18,6 +18,7 @@ from edgead.data.target import Target, read_target
 from edgead.errors import EdgeadError, EngineError, UsageError
 from edgead.files import write_bytes
 from edgead.runtime.engines.tensorrt.builder import OutOfMemoryError
+from edgead.runtime.nvidia import ADD_SWAP
 
 VARIABLE = "EDGEAD_TENSORRT_WORKSPACE_MB"
 SMALLEST_MB = 64
@@ -94,6 +95,5 @@ def _killed_with(marker: Path) -> int | None:
 
 _ADVICE = (
     "Free memory: stop other programs and the desktop (sudo systemctl isolate multi-user.target), add swap "
-    "(sudo fallocate -l 8G /swapfile && sudo chmod 600 /swapfile && sudo mkswap /swapfile && sudo swapon "
-    "/swapfile), then try again."
+    f"({ADD_SWAP}), then try again."
 )

@@ -1,4 +1,4 @@
-"""The code against the signatures of pycuda and four versions of TensorRT: it calls nothing that one lacks."""
+"""The code against the signatures of pycuda and four versions of TensorRT: what one lacks is not called."""
 
 from __future__ import annotations
 

@@ -42,8 +42,8 @@ def command(bundle: Path | None, seconds: float, engine: str | None, json_path: 
       edgead doctor
       edgead doctor part.edgead --json doctor.json
 
-    With BUNDLE its engine is built (minutes, once), compared with the reference answers and measured. The JSON
-    file is what edgead's authors need to add a measured profile of your device.
+    With BUNDLE its engine is built (minutes, once), compared with the reference answers and measured. The
+    JSON file is what edgead's authors need to add a measured profile of your device.
 
     Exit status 1 when no engine works, for then no bundle can run here; 3 when BUNDLE gives wrong answers.
     """

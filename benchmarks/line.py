@@ -1,8 +1,9 @@
-"""How fast lines come in: throughput of the line buffer, the cost of a push, a push while Python is busy.
+"""How fast lines come in and are inspected: the line buffer, a push, a push while Python is busy, a web.
 
     python benchmarks/line.py             # some two minutes
     python benchmarks/line.py --quick
     python benchmarks/line.py --only push
+    python benchmarks/line.py --bundle part.edgead  # the web through yours
 
 A small C extension (line_push.c, compiled here) pushes through the table of functions as a host does. Two
 threads work at full speed: a machine with fewer than two idle cores measures its scheduler.
@@ -23,8 +24,10 @@ from types import ModuleType
 
 import click
 import numpy as np
+import web
 from common import Row, json_option, quick_option, report
 from numpy.typing import NDArray
+from subjects import untrained_bundle
 
 import edgead
 from edgead.runtime.line.buffer import LineBuffer
@@ -156,26 +159,41 @@ def _percentiles(samples: Samples) -> dict[str, float]:
     return {f"p{percent:g}": float(np.percentile(samples, percent)) for percent in (50, 99, 99.9, 99.99, 100)}
 
 
+def web_streaming(push: ModuleType, *, quick: bool, bundle: Path | None = None) -> list[Row]:
+    """Inspection of a web over bare inference, with a bundle given or one made after a step of training."""
+    with tempfile.TemporaryDirectory(prefix="edgead-web-") as folder:
+        if bundle is None:
+            click.echo("Making a model to time ...", err=True)
+            images = (8, 4) if quick else (280, 64)
+            bundle = untrained_bundle(Path(folder), images=images[0], calibration_images=images[1])
+        return web.streaming(bundle, quick=quick)
+
+
 # Each section gives rows; what does not need the C extension ignores it.
 SECTIONS: dict[str, Callable[..., list[Row]]] = {
     "throughput": throughput,
     "push": cost_of_a_push,
     "gil": push_beside_busy_python,
+    "streaming": web_streaming,
 }
 
 
 @click.command(help=__doc__.split("\n", maxsplit=1)[0])
 @click.option("--only", multiple=True, type=click.Choice(list(SECTIONS)), help="These sections alone.")
+@click.option(
+    "--bundle", type=click.Path(path_type=Path), metavar="FILE", help="For the web: this INT8 bundle."
+)
 @click.option("--rest", type=click.FloatRange(min=0), default=0, help="Seconds between sections, for others.")
 @quick_option
 @json_option
-def main(only: tuple[str, ...], rest: float, quick: bool, json_path: str | None) -> None:
+def main(only: tuple[str, ...], bundle: Path | None, rest: float, quick: bool, json_path: str | None) -> None:
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="edgead-line-") as folder:
         push = build_line_push(Path(folder))
         for number, name in enumerate(only or SECTIONS):
             time.sleep(rest if number else 0)
-            rows += SECTIONS[name](push, quick=quick)
+            more = {"bundle": bundle} if name == "streaming" else {}
+            rows += SECTIONS[name](push, quick=quick, **more)
     if only and json_path is None:
         quick = True  # some rows alone do not replace the file of all
     report(

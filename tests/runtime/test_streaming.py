@@ -279,3 +279,47 @@ def test_tiles_cover_every_cell_with_the_overlap_asked_for(tile: int, more: int,
 def test_nothing_in_nothing_out(inspector: Inspector):
     assert list(inspect_web(inspector, [])) == []
     assert WebStream(inspector).finish() == []
+
+
+class TestLineBuffer:
+    """The blocks of the line buffer, read in place."""
+
+    @pytest.fixture(autouse=True)
+    def _needs_the_ring(self) -> None:
+        pytest.importorskip("edgead.runtime.line._ring", reason="the C extension is not built here")
+
+    @pytest.mark.parametrize("overlap", [0, 16])
+    def test_as_if_the_web_were_one_picture(self, inspector: Inspector, overlap: int):
+        web = np.random.default_rng(3).integers(0, 200, (330, 80), np.uint8)
+        web[150:170, 30:60] = 255
+        lines = edgead.LineBuffer(80, block_lines=50, overlap=overlap, blocks=16)
+        lines.push(web, number=0)
+        lines.close()
+        strips = list(inspect_web(inspector, lines))
+        whole = list(inspect_web(inspector, [ArrayBlock(web)]))
+        np.testing.assert_allclose(whole_map(strips), whole_map(whole), atol=1e-6)
+        assert regions_of(strips) == regions_of(whole)
+        assert lines.statistics.consumed == 330
+
+    def test_lines_that_were_overwritten_cut_the_web(self, inspector: Inspector):
+        """A consumer that begins late: what was overwritten is missing, and the numbers stay true."""
+        web = dark(600, 64)
+        web[560:580, 8:24] = 255
+        lines = edgead.LineBuffer(64, block_lines=50, blocks=4, when_full="drop_oldest")
+        lines.push(web, number=1000)
+        lines.close()
+        strips = list(inspect_web(inspector, lines))
+        assert sum(strip.lines for strip in strips) + lines.statistics.missing == 600
+        (defect,) = [defect for strip in strips for defect in strip.defects]
+        assert defect.line <= 1560 < 1580 <= defect.line + defect.lines
+
+    def test_parts_that_end_early(self, inspector: Inspector):
+        lines = edgead.LineBuffer(64, block_lines=50, overlap=10, blocks=16)
+        for height in (70, 120, 50):
+            lines.push(dark(height, 64), number=0)
+            lines.end_part()
+        lines.close()
+        strips = list(inspect_web(inspector, lines))
+        parts = sorted({strip.part for strip in strips})
+        assert [sum(s.lines for s in strips if s.part == part) for part in parts] == [70, 120, 50]
+        assert all(min(s.first_line for s in strips if s.part == part) == 0 for part in parts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import sys
 import time
@@ -18,6 +19,7 @@ from edgead.compile.from_run import compile_run
 from edgead.compile.recipe import Recipe
 from edgead.data.target import read_target
 from edgead.datasets import open_dataset
+from edgead.datasets.products import Paths
 from edgead.errors import AccuracyGateError
 from edgead.evaluation import Evaluation, evaluate, predictor_from_inspector, predictor_from_module
 from edgead.models.inspection import InspectionModel
@@ -65,7 +67,7 @@ class Workshop:
         self.folder, self.recipe = folder, recipe
         folder.mkdir(parents=True, exist_ok=True)
 
-    def run(self, data: Path, settings: TrainSettings, *, label: str, minutes: float | None = None) -> Run:
+    def run(self, data: Paths, settings: TrainSettings, *, label: str, minutes: float | None = None) -> Run:
         """The run of these settings on these data, trained unless it is there; a killed one goes on.
 
         `minutes` decides the steps, as in `edgead train --minutes`.
@@ -89,14 +91,19 @@ class Workshop:
         found = evaluate(predict, open_dataset(data).test)
         return Trained(run, found.summary(), _by_kind(found))
 
-    def compiled(self, run: Run, data: Path) -> Compiled:
-        """Compile; where the accuracy gate refuses, without a limit, to show what is lost."""
+    def bundle(self, run: Run) -> tuple[Path, str]:
+        """The INT8 bundle of a run, and what its gate said; where it refuses, compiled without a limit."""
         out, note = run.path.with_suffix(".edgead"), run.path.with_suffix(".gate.txt")
         if not _is_of(out, run):
             note.write_text(_compile(run, out, self.recipe), encoding="utf-8")
+        return out, note.read_text(encoding="utf-8")
+
+    def compiled(self, run: Run, data: Path) -> Compiled:
+        """Compile; where the accuracy gate refuses, without a limit, to show what is lost."""
+        out, said = self.bundle(run)
         with edgead.open(out) as inspector:
             found = evaluate(predictor_from_inspector(inspector), open_dataset(data).test)
-        return Compiled(out, note.read_text(encoding="utf-8"), found.summary(), _by_kind(found))
+        return Compiled(out, said, found.summary(), _by_kind(found))
 
 
 def subset(root: Path, data: Path, *, train_names: set[str], test_every: int = 1) -> Path:
@@ -148,9 +155,10 @@ def _by_kind(found: Evaluation) -> dict[str, Any]:
     return kinds
 
 
-def _digest(data: Path, settings: TrainSettings, minutes: float | None) -> str:
+def _digest(data: Paths, settings: TrainSettings, minutes: float | None) -> str:
     """Short name of a training: equal for equal settings on the same training files."""
-    names = sorted(sample.path.name for sample in open_dataset(data).train)
+    folders = [data] if isinstance(data, (str, os.PathLike)) else data
+    names = sorted(sample.path.name for folder in folders for sample in open_dataset(folder).train)
     asked = settings.to_json() | ({} if minutes is None else {"steps": f"{minutes:g} minutes"})
     text = json.dumps([names, asked], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:10]

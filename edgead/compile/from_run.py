@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import nn
 
 from edgead.bundle import ThresholdSpec
@@ -22,7 +23,7 @@ from edgead.errors import CompileError
 from edgead.images import read_image, resize_image
 from edgead.models.inspection import InspectionModel, fold_for_export
 from edgead.training.run import Run, read_run
-from edgead.training.threshold import threshold_from_good
+from edgead.training.threshold import threshold_of_products
 from edgead.training.train import products_of_run
 
 
@@ -56,7 +57,7 @@ def compile_run(
         threads=threads,
         prepare=_prepare,
         keep_in_float=model.network.kept_in_float,
-        set_threshold=lambda answer: _threshold(answer([image for own in held_out for _, image in own]), run),
+        set_threshold=lambda answer: _threshold(answer, run, products, held_out),
         on_stage=on_stage,
     )
 
@@ -143,11 +144,18 @@ def _prepare(model: nn.Module) -> nn.Module:
     return fold_for_export(model) if isinstance(model, InspectionModel) else model
 
 
-def _threshold(answers: Sequence[Answer], run: Run) -> ThresholdSpec:
+def _threshold(
+    answer: Callable[[Sequence[NDArray[np.uint8]]], list[Answer]],
+    run: Run,
+    products: Products,
+    held_out: Sequence[Sequence[NamedImage]],
+) -> ThresholdSpec:
     """Set as training did, with the compiled model's answers for the same held-out good images."""
-    found = threshold_from_good(
+    answers = answer([image for own in held_out for _, image in own])
+    found = threshold_of_products(
         [score for _, score in answers],
         [float(anomaly_map.max()) for anomaly_map, _ in answers],
+        [p.name for p, own in zip(products.products, held_out, strict=True) for _ in own],
         false_alarm_rate=run.settings.false_alarm_rate,
     )
     return ThresholdSpec(**dataclasses.asdict(found))

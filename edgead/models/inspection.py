@@ -109,11 +109,16 @@ def fuse(views: Views, rule: ScoreRule) -> tuple[Tensor, Tensor]:
         far = _enlarged(rule.distances(views.distances), _size(views))
         maps.append(rule.map_weights[2] * far)
         pooled.append((2, rule.pooled_distances(views.distances.mean(dim=(1, 2)))))
-    heard = [rule.score_weights[view] * value for view, value in pooled if rule.score_weights[view]]
+    heard = [_times(rule.score_weights[view], value) for view, value in pooled if rule.score_weights[view]]
     if not heard:
         raise UsageError(f"No view of this model has a weight in its score: {rule.score_weights}.")
     anomaly_map = sum(maps[1:], maps[0] + _OFFSET)
     return F.relu(anomaly_map), functools.reduce(torch.maximum, heard)
+
+
+def _times(weight: float, value: Tensor) -> Tensor:
+    """The product; a factor of 1 as a graph's last operation makes OpenVINO forget its output's name."""
+    return value if weight == 1 else weight * value
 
 
 def _size(views: Views) -> tuple[int, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from scipy.stats import binomtest
@@ -12,6 +13,30 @@ from edgead.bundle import ThresholdSpec
 from edgead.errors import TrainingError
 
 _CONFIDENCE = 0.95
+
+
+def threshold_of_products(
+    scores: Sequence[float], map_peaks: Sequence[float], products: Sequence[str], *, false_alarm_rate: float
+) -> ThresholdSpec:
+    """One threshold for all products together; its text says what each of them alone would have.
+
+    `products` names the product of each score. The joint false-alarm rate is that of a good part drawn from
+    the products in their proportions; a product whose good parts score higher than the others' has more of
+    the alarms, so a line that knows which product it runs should set that product's own threshold.
+    """
+    joint = threshold_from_good(scores, map_peaks, false_alarm_rate=false_alarm_rate)
+    names = list(dict.fromkeys(products))
+    if len(names) < 2:
+        return joint
+    parts = []
+    for name in names:
+        own = [index for index, product in enumerate(products) if product == name]
+        alone = threshold_from_good(
+            [scores[i] for i in own], [map_peaks[i] for i in own], false_alarm_rate=false_alarm_rate
+        )
+        above = sum(scores[i] >= joint.score for i in own)
+        parts.append(f"{name} {alone.score:.6g} (from {len(own)} images, {above} above the joint one)")
+    return replace(joint, method=f"{joint.method}; of all products together, alone: {', '.join(parts)}")
 
 
 def threshold_from_good(

@@ -42,7 +42,7 @@ from edgead.training.run import (
 )
 from edgead.training.samples import Images, load_images, product_synthesizers
 from edgead.training.settings import TrainSettings
-from edgead.training.threshold import threshold_from_good
+from edgead.training.threshold import threshold_of_products
 
 VALIDATING = 2  # purpose of random draws, beside those of the loop
 _CHUNK = 16  # images through the network at once
@@ -54,6 +54,7 @@ class HeldOut:
 
     good: Images  # uint8 N H W 3
     anomalies: tuple[SyntheticSample, ...]  # N of them
+    products: tuple[str, ...]  # the name of the product of each
 
 
 def train(
@@ -124,7 +125,7 @@ def held_out_set(settings: TrainSettings, products: Products, train_images: Imag
         parts[owner](image, np.random.default_rng([settings.seed, VALIDATING, number]))
         for number, (image, owner) in enumerate(zip(good, owners, strict=True))
     )
-    return HeldOut(good, anomalies)
+    return HeldOut(good, anomalies, tuple(products.products[owner].name for owner in owners))
 
 
 def load_held_out(run: Run) -> tuple[HeldOut, Images]:
@@ -176,8 +177,8 @@ def _conclude(
     rule = fit_rule(settings.rule, views)
     good_maps, good_scores = fuse(views, rule)
     peaks = good_maps.flatten(1).amax(dim=1)
-    threshold = threshold_from_good(
-        good_scores.tolist(), peaks.tolist(), false_alarm_rate=settings.false_alarm_rate
+    threshold = threshold_of_products(
+        good_scores.tolist(), peaks.tolist(), held_out.products, false_alarm_rate=settings.false_alarm_rate
     )
     anomalous = np.stack([sample.image for sample in held_out.anomalies])
     maps, scores = fuse(all_views(network, anomalous), rule)

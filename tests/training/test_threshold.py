@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgead.errors import TrainingError
-from edgead.training.threshold import threshold_from_good
+from edgead.training.threshold import threshold_from_good, threshold_of_products
 
 FINITE = st.floats(-1e6, 1e6, width=32)
 
@@ -81,3 +81,22 @@ def test_the_order_of_the_images_does_not_count(scores: list[float]):
 def test_doubles_just_above_a_float_are_not_called_anomalous():
     score = 1.0 + 1e-9  # rounds to 1 in the float32 of a deployed score
     assert threshold_from_good([score], [score], false_alarm_rate=0.5).score > score
+
+
+def test_one_product_among_products_has_the_threshold_of_one():
+    scores = [float(number) for number in range(60)]
+    plain = threshold_from_good(scores, scores, false_alarm_rate=0.05)
+    assert threshold_of_products(scores, scores, ["screw"] * 60, false_alarm_rate=0.05) == plain
+
+
+def test_several_products_have_one_threshold_and_a_text_with_each_one_s_own():
+    low, high = [0.1 * number for number in range(60)], [10 + 0.1 * number for number in range(60)]
+    names = ["low"] * 60 + ["high"] * 60
+    found = threshold_of_products(low + high, low + high, names, false_alarm_rate=0.05)
+    joint = threshold_from_good(low + high, low + high, false_alarm_rate=0.05)
+    own = [threshold_from_good(part, part, false_alarm_rate=0.05).score for part in (low, high)]
+    assert (found.score, found.pixel, found.good_images) == (joint.score, joint.pixel, 120)
+    above = sum(score >= joint.score for score in high)
+    assert f"low {own[0]:.6g} (from 60 images, 0 above" in found.method
+    assert f"high {own[1]:.6g} (from 60 images, {above} above" in found.method
+    assert above > 0

@@ -275,7 +275,7 @@ def _recipe(*, quick: bool) -> Recipe:
     recipe = recipe.with_max_drop(1.0)  # hardly trained: there is nothing to gate
     few, judges = (
         replace(recipe.calibration, images=10),
-        replace(recipe.gate, images=5, anomalies_per_image=1),
+        replace(recipe.gate, images=5, anomalies=5),
     )
     return replace(recipe, calibration=few, gate=judges)
 

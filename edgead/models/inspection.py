@@ -138,7 +138,7 @@ def _enlarged(view: Tensor, size: tuple[int, int]) -> Tensor:
 class InspectionModel(nn.Module):
     """images uint8 B H W 3, RGB, at the input size -> anomaly_map float32 B h w, score float32 B.
 
-    The network bears the name of its family, which the operations of the exported graph begin with.
+    The network is a submodule with the name of its family, as in "realnet.discriminator".
     """
 
     def __init__(self, network: InspectionNetwork, rule: ScoreRule) -> None:

@@ -34,7 +34,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 @pytest.fixture
 def recipe() -> Recipe:
     few = Recipe().with_max_drop(1.0)
-    calibration, gate = replace(few.calibration, images=6), replace(few.gate, images=2, anomalies_per_image=1)
+    calibration, gate = replace(few.calibration, images=6), replace(few.gate, images=2, anomalies=2)
     return replace(few, calibration=calibration, gate=gate)
 
 

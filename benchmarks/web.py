@@ -100,7 +100,7 @@ def _stream(inspector: Inspector, settings: StreamSettings, web: NDArray[np.uint
 
 
 def _infer(inspector: Inspector, tiles: Tiles) -> int:
-    return len([inspector.engine.infer(tile) for tile in tiles])
+    return len(inspector.engine.infer_many(tiles))  # the same way as the stream has found to be faster
 
 
 def _time(call: Callable[[], Any]) -> tuple[float, float]:

@@ -27,6 +27,8 @@ from edgead.runtime.web_rows import WebRows
 
 __all__ = ["ArrayBlock", "Block", "StreamSettings", "WebRegion", "WebStream", "WebStrip", "inspect_web"]
 
+_TRIAL_TILES = 8  # to find out whether several at once are faster
+
 
 class Block(Protocol):
     """Consecutive lines, as a line buffer gives them; `ArrayBlock` makes one of any array."""
@@ -138,6 +140,11 @@ class WebStream:
         self._inspector = inspector
         self._settings = settings or StreamSettings()
         self._down, self._across = axes_of(inspector.manifest, self._settings)
+        size = inspector.manifest.input
+        trial = np.random.default_rng(0).integers(
+            0, 256, (_TRIAL_TILES, size.height, size.width, 3), np.uint8
+        )
+        inspector.engine.tune_many(list(trial))
         self._line_shape: tuple[int, ...] | None = None
         self._web: _Web | None = None  # None between two webs
         self._next_number: int | None = None

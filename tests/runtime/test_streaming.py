@@ -48,6 +48,9 @@ class PlaceDependent:
     def infer_many(self, images: Sequence[np.ndarray]) -> list[tuple[np.ndarray, float]]:
         return [(anomaly_map + self._shade, score) for anomaly_map, score in self._inner.infer_many(images)]
 
+    def tune_many(self, images: Sequence[np.ndarray]) -> None:
+        pass
+
     def close(self) -> None:
         self._inner.close()
 

@@ -49,6 +49,9 @@ class Engine(abc.ABC):
         """The answers of `infer` for several images, in their order; an engine may work on some at once."""
         return [self.infer(image) for image in images]
 
+    def tune_many(self, images: Sequence[NDArray[np.uint8]]) -> None:  # noqa: B027 - most have one way alone
+        """Find by trial the fastest way for `infer_many` on such images; slow the first time."""
+
     @property
     def gpu_ns(self) -> int | None:
         """Time that the GPU spent on the last answer, by its own clock; None where there is none."""

@@ -5,7 +5,6 @@ Read from files; nothing is imported or started, so this also works where everyt
 
 from __future__ import annotations
 
-import grp
 import importlib.util
 import os
 import sys
@@ -87,6 +86,8 @@ def _device_files(root: Path) -> Check:
 
 
 def _group(path: Path) -> str:
+    import grp  # not on every system that reads this module
+
     number = path.stat().st_gid
     try:
         return grp.getgrgid(number).gr_name

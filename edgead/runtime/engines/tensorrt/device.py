@@ -41,7 +41,10 @@ class CudaDevice:
 
     def push(self) -> None:
         """As `active` begins; for the loop, where a generator would cost more than the call."""
-        self._context.push()
+        try:
+            self._context.push()
+        except cuda.Error as error:
+            raise EngineError(f"tensorrt: the GPU is gone: {error}. Open the bundle again.") from error
 
     def pop(self) -> None:
         """As `active` ends."""

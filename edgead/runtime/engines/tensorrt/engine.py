@@ -15,7 +15,7 @@ from edgead.runtime.engines.tensorrt.builder import tensorrt_version
 from edgead.runtime.engines.tensorrt.cache import EngineCache
 from edgead.runtime.engines.tensorrt.device import CudaDevice
 from edgead.runtime.engines.tensorrt.execution import Executor
-from edgead.runtime.engines.tensorrt.logger import MessageLog
+from edgead.runtime.engines.tensorrt.logger import message_log
 from edgead.runtime.engines.tensorrt.preparation import Preparation, Prepared
 from edgead.runtime.engines.tensorrt.workspace import profile_of
 from edgead.runtime.jetson import Jetson, power_note, read_jetson
@@ -51,7 +51,7 @@ class TensorRtEngine(Engine):
                     reference=self._reference,
                     device=device,
                     power_mode=_power_mode(jetson),
-                    log=MessageLog(),
+                    log=message_log(),
                     cache=EngineCache(),
                 ).prepare()
         except BaseException:

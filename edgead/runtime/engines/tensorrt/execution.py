@@ -23,6 +23,18 @@ from edgead.runtime.engines.tensorrt.logger import MessageLog
 _NUMPY_NAMES = {"UINT8": "uint8", "FLOAT": "float32"}
 _LAUNCHES = 25  # of each kind when stream and graph are compared
 _TIMED_SECONDS, _TIMED_MOST = 0.3, 500  # answers behind the GPU time of a recipe; ten at least
+# In the order in which they are let go: each lives by those after it.
+_IN_THE_CONTEXT = (
+    "_image",
+    "_map",
+    "_score",
+    "_begun",
+    "_done",
+    "_stream",
+    "_context",
+    "_engine",
+    "_runtime",
+)
 _PAYS = 0.98  # a graph is kept when it takes less than this share of the time
 
 
@@ -43,8 +55,22 @@ class Executor:
     """One plan on one GPU, in the context that is active now; `infer` makes it active by itself."""
 
     def __init__(self, plan: bytes, manifest: Manifest, *, device: CudaDevice, log: MessageLog) -> None:
-        log.clear()
         self._device = device
+        self._graph: CudaGraph | None = None
+        self._buffers: dict[str, _Buffer] = {}
+        self.gpu_ns = 0  # of the last answer, copies included
+        try:
+            self._load(plan, manifest, log)
+            self.launch_report = self._choose_launch()
+        except cuda.Error as error:
+            self.close()
+            raise EngineError(f"tensorrt: the model does not run: {error}. Stop other programs.") from error
+        except BaseException:
+            self.close()
+            raise
+
+    def _load(self, plan: bytes, manifest: Manifest, log: MessageLog) -> None:
+        log.clear()
         self._runtime = trt.Runtime(log)
         self._engine = self._runtime.deserialize_cuda_engine(plan)
         if self._engine is None:
@@ -55,11 +81,10 @@ class Executor:
             raise EngineError(f"tensorrt: no memory to run the model: {log.gist()}. Stop other programs.")
         self._stream = cuda.Stream()
         self._begun, self._done = cuda.Event(), cuda.Event()
-        self._image = self._buffer(IMAGE_INPUT)
-        self._map, self._score = self._buffer(MAP_OUTPUT), self._buffer(SCORE_OUTPUT)
-        self._graph: CudaGraph | None = None
-        self.gpu_ns = 0  # of the last answer, copies included
-        self.launch_report = self._choose_launch()
+        for name in (IMAGE_INPUT, MAP_OUTPUT, SCORE_OUTPUT):
+            self._buffers[name] = self._buffer(name)
+        self._image = self._buffers[IMAGE_INPUT]
+        self._map, self._score = self._buffers[MAP_OUTPUT], self._buffers[SCORE_OUTPUT]
 
     @property
     def memory(self) -> str:
@@ -88,15 +113,16 @@ class Executor:
         return round(statistics.median(times))
 
     def close(self) -> None:
-        """Free everything that lives in the context, which must be active."""
+        """Free everything that lives in the context, which must be active; closing twice is allowed."""
         if self._graph is not None:
             self._graph.close()
         self._graph = None
-        for buffer in (self._image, self._map, self._score):
+        for buffer in self._buffers.values():
             if buffer.copy is not None:
                 buffer.copy.free()
-        del self._image, self._map, self._score, self._stream, self._begun, self._done
-        del self._context, self._engine, self._runtime  # in this order: each lives by the next
+        self._buffers.clear()
+        for name in _IN_THE_CONTEXT:
+            vars(self).pop(name, None)
 
     def _buffer(self, name: str) -> _Buffer:
         shape = _shape(self._engine, name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from typing import Any
 
@@ -10,6 +11,12 @@ import tensorrt as trt
 _LOG = logging.getLogger("edgead.tensorrt")
 _KEPT = 20
 _OUT_OF_MEMORY = ("out of memory", "outofmemory", "insufficient memory", "could not be allocated")
+
+
+@functools.cache
+def message_log() -> MessageLog:
+    """The one log of the process: TensorRT keeps the first that it gets, which must outlive everything."""
+    return MessageLog()
 
 
 class MessageLog(trt.ILogger):

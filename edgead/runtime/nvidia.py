@@ -60,8 +60,9 @@ def check_nvidia(root: Path = Path("/")) -> list[Check]:
 def _release(jetson: Jetson) -> Check:
     found = f"JetPack {jetson.jetpack or 'unknown'}, L4T {jetson.l4t or 'unknown'}"
     major = int(jetson.l4t.partition(".")[0]) if jetson.l4t else 0
-    if 0 < major < 35:
-        return Check("JetPack", found, "Flash JetPack 6 or newer: TensorRT 8.5 or newer is needed")
+    if 0 < major < 35 or (major == 35 and not _is_there("tensorrt")):
+        mend = "Flash JetPack 6 or newer (TensorRT is for Python 3.8 in JetPack 5, and too old before it)"
+        return Check("JetPack", found, f"{mend}; a Xavier runs bundles with --engine onnxruntime")
     return Check("JetPack", found)
 
 

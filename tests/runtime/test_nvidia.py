@@ -35,9 +35,10 @@ def test_a_jetson(tmp_path: Path):
     assert "jetson_clocks" in str(named(root, "GPU clock").mend)
 
 
-def test_a_jetpack_that_is_too_old(tmp_path: Path):
+@pytest.mark.parametrize("release", ["R32 (release), REVISION: 7.4", "R35 (release), REVISION: 4.1"])
+def test_a_jetpack_that_is_too_old(tmp_path: Path, release: str):
     root = write_jetson(tmp_path)
-    (root / "etc/nv_tegra_release").write_text("# R32 (release), REVISION: 7.4, GCID: 1")
+    (root / "etc/nv_tegra_release").write_text(f"# {release}, GCID: 1")
     assert "JetPack 6" in str(named(root, "JetPack").mend)
 
 

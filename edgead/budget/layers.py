@@ -1,4 +1,4 @@
-"""What a RealNet computes, operation by operation, before any of it exists: the input of every cost model.
+"""What a network computes, operation by operation, before any of it exists: the input of every cost model.
 
 The network is built and called once on torch's meta device: nothing is computed or allocated. Batch norms
 and activations are left out, because every engine folds them into the convolution before them; so are casts
@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from edgead.models.backbones import build_backbone
-from edgead.models.feature_selection import first_channels
+from edgead.models.config import ModelConfig
+from edgead.models.families import build_network
 from edgead.models.inspection import InspectionModel, Scale, ScoreRule
-from edgead.models.realnet import RealNet, RealNetConfig
 
 # torch's operation -> our kind. What is not here is folded into another operation or moves no data.
 _KINDS = {
@@ -32,6 +32,7 @@ _KINDS = {
     "cat": "copy", "index_select": "copy", "gather": "copy", "constant_pad_nd": "copy",
     "add": "elementwise", "sub": "elementwise", "mul": "elementwise", "div": "elementwise",
     "pow": "elementwise", "log": "elementwise", "sqrt": "elementwise", "maximum": "elementwise",
+    "rsqrt": "elementwise", "rsub": "elementwise", "native_layer_norm": "reduce",
 }  # fmt: skip
 
 
@@ -39,7 +40,8 @@ _KINDS = {
 class Layer:
     """One operation; the bytes of its input and output are at one byte an element, without its weights.
 
-    part: "backbone", "reconstruction 1" to "reconstruction 4", "selection", "discriminator", "bank", "score".
+    part: "backbone", the network's own (RealNet: "reconstruction 1" to "reconstruction 4", "selection",
+    "discriminator", "bank"; InvAD: "style", "decoder", "bank"), "score".
     kind: conv, depthwise, linear, pool, elementwise, resize, reduce, copy, topk.
     """
 
@@ -53,43 +55,31 @@ class Layer:
 
 
 @functools.lru_cache(maxsize=512)
-def layers_of(config: RealNetConfig) -> tuple[Layer, ...]:
+def layers_of(config: ModelConfig) -> tuple[Layer, ...]:
     """Every operation of the deployed network for one image, in the order in which they run."""
     with torch.device("meta"), torch.no_grad():
         model = _deployed(config)
-        notes = _Notes(_parts(config))
+        notes = _Notes(model)
         notes.follow(model)
         with notes:
             model(notes.watched(torch.empty(1, *config.input_size, 3, dtype=torch.uint8)))
     return tuple(notes.layers)
 
 
-def _deployed(config: RealNetConfig) -> InspectionModel:
+def _deployed(config: ModelConfig) -> InspectionModel:
     """The network as it is exported: nothing to normalise, selections written as 1 x 1 convolutions."""
     backbone = build_backbone(config.backbone, stages=config.stages, weights=None)
     backbone.normalise = nn.Identity()
-    selection = first_channels(backbone.feature_info, config.budgets)
-    realnet = RealNet(config, backbone, selection).eval()
-    realnet.standardise = nn.ModuleList(
-        nn.Conv2d(info.channels, budget, 1)
-        for info, budget in zip(backbone.feature_info, config.budgets, strict=True)
-    )
-    scales = (Scale(),) * len(config.residual_map_stages)
-    return InspectionModel(realnet, ScoreRule(residuals=scales))
+    network = build_network(config, backbone).eval()
+    network.fold()
+    residuals = network.views(backbone(torch.empty(1, 3, *config.input_size))).residuals
+    return InspectionModel(network, ScoreRule(residuals=(Scale(),) * len(residuals)))
 
 
-def _parts(config: RealNetConfig) -> dict[str, str]:
+def _parts(model: InspectionModel) -> dict[str, str]:
     """Name of a module -> the part that it belongs to."""
-    parts = {
-        "backbone": "backbone",
-        "realnet.residual_selection": "selection",
-        "realnet.discriminator": "discriminator",
-        "realnet.bank": "bank",
-    }
-    for position, stage in enumerate(config.stages):
-        for module in ("standardise", "reconstructions"):
-            parts[f"realnet.{module}.{position}"] = f"reconstruction {stage}"
-    return parts
+    own = {f"{model.family}.{name}": part for name, part in model.network.parts.items()}
+    return {"backbone": "backbone", **own}
 
 
 class _Notes(TorchDispatchMode):
@@ -98,13 +88,12 @@ class _Notes(TorchDispatchMode):
     What is computed from weights alone is a constant of the exported graph.
     """
 
-    def __init__(self, parts: dict[str, str]) -> None:
+    def __init__(self, model: InspectionModel) -> None:
         super().__init__()
         self.layers: list[Layer] = []
-        self._parts, self._modules = parts, [""]
-        self._outside = (
-            "selection"  # of all modules the residuals are joined; behind the discriminator, scored
-        )
+        self._parts, self._modules = _parts(model), [""]
+        self._last = model.network.last_part
+        self._outside = "selection"  # of all modules the residuals are joined; behind the last part, scored
 
     def follow(self, model: nn.Module) -> None:
         """Keep track of the module that runs."""
@@ -122,7 +111,7 @@ class _Notes(TorchDispatchMode):
 
     def _leave(self, name: str, _module: nn.Module, _inputs: object, _output: object) -> None:
         self._modules.pop()
-        if self._parts.get(name) == "discriminator":
+        if self._parts.get(name) == self._last:
             self._outside = "score"
 
     def __torch_dispatch__(

@@ -87,6 +87,13 @@ class CompactDecoder(nn.Module):
             rebuilt.append(features)
         return rebuilt[::-1]
 
+    @torch.no_grad()
+    def fold(self) -> None:
+        """Write what is computed from the constant alone as a constant, in place."""
+        first = self.stages[0]
+        self.constant = nn.Parameter(first.enter(self.constant), requires_grad=False)  # type: ignore[operator]
+        first.enter = nn.Identity()
+
 
 def _twice(x: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=2.0, mode="nearest")

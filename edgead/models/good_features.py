@@ -83,7 +83,7 @@ class GoodFeatureBank(nn.Module):
 
         A bank that was never fitted, made to learn what a model costs, stays as large as it is.
         """
-        if not bool(self.prototypes.any()):
+        if self.prototypes.is_meta or not bool(self.prototypes.any()):
             return self
         repeated = (self.prototypes == self.prototypes[-1]).all(dim=1)
         distinct = self.size - int(repeated.sum()) + 1

@@ -110,6 +110,7 @@ class InvAD(InspectionNetwork):
 
     config: InvADConfig
     learns_from_anomalies = False
+    last_part = "decoder"
     kept_in_float = ("/bank/*",)  # distances are small differences of large numbers
 
     def __init__(self, config: InvADConfig, backbone: Backbone, selection: FeatureSelection) -> None:
@@ -121,7 +122,7 @@ class InvAD(InspectionNetwork):
         size = config.grid(config.inverted_stages[-1])
         if config.decoder == "published":
             self.fuser: nn.Module = StyleFuser(channels, config.style_width)
-            self.decoder: nn.Module = StyleDecoder(
+            self.decoder: StyleDecoder | CompactDecoder = StyleDecoder(
                 channels, config.style_width, latent=config.latent_width, blocks=config.blocks, size=size
             )
         else:
@@ -137,6 +138,10 @@ class InvAD(InspectionNetwork):
                 (0.0, 0.99), weight_decay=0.0, clip=5.0, schedule="step", loss_weights=weights
             )
         return Optimisation(loss_weights={"inversion": self.config.loss_weight})
+
+    @property
+    def parts(self) -> dict[str, str]:
+        return {"select": "style", "fuser": "style", "decoder": "decoder", "bank": "bank"}
 
     def fit_good(self, chunks: Sequence[list[Tensor]], generator: torch.Generator) -> None:
         if self.config.standardised:
@@ -166,8 +171,9 @@ class InvAD(InspectionNetwork):
         return Views(None, [smoothed(distance)], far)
 
     def fold(self) -> None:
-        """Write the selections as 1 x 1 convolutions; drop the bank's repeated prototypes."""
+        """Write the selections as 1 x 1 convolutions; drop what is constant and what is repeated."""
         self.select = folded_selections(self.select)
+        self.decoder.fold()
         if self.bank is not None:
             self.bank = self.bank.without_repeated()
 

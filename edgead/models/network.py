@@ -88,6 +88,7 @@ class InspectionNetwork(nn.Module):
     """
 
     learns_from_anomalies: ClassVar[bool]  # whether training shows it synthetic ones
+    last_part: ClassVar[str]  # of `parts`: what runs behind it scores
     kept_in_float: ClassVar[tuple[str, ...]] = ()  # patterns of operations of its graph that INT8 spoils
 
     def __init__(self, config: ModelConfig, backbone: Backbone, selection: FeatureSelection) -> None:
@@ -99,6 +100,11 @@ class InspectionNetwork(nn.Module):
     @property
     def backbone(self) -> Backbone:
         return self._backbone[0]
+
+    @property
+    def parts(self) -> dict[str, str]:
+        """Name of a submodule -> the part of the network that it counts as where costs are told by part."""
+        return {}
 
     @property
     def optimisation(self) -> Optimisation:

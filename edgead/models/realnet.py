@@ -124,6 +124,7 @@ class RealNet(InspectionNetwork):
 
     config: RealNetConfig
     learns_from_anomalies = True
+    last_part = "discriminator"
     kept_in_float = ("/bank/*",)  # distances are small differences of large numbers; it costs 2 % of the time
 
     def __init__(self, config: RealNetConfig, backbone: Backbone, selection: FeatureSelection) -> None:
@@ -141,6 +142,14 @@ class RealNet(InspectionNetwork):
             2 * half or kept, config.discriminator_width
         )
         self.bank = _build_bank(config)
+
+    @property
+    def parts(self) -> dict[str, str]:
+        parts = {"residual_selection": "selection", "discriminator": "discriminator", "bank": "bank"}
+        for position, stage in enumerate(self.config.stages):
+            for module in ("standardise", "reconstructions"):
+                parts[f"{module}.{position}"] = f"reconstruction {stage}"
+        return parts
 
     @property
     def optimisation(self) -> Optimisation:

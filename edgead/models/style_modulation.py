@@ -160,7 +160,7 @@ class StyleDecoder(nn.Module):
         super().__init__()
         widths = list(reversed(channels))
         self.constant = nn.Parameter(torch.randn(1, widths[0], *size))
-        self.enter = EqualConv(widths[0], widths[0])
+        self.enter: nn.Module = EqualConv(widths[0], widths[0])
         self.latents = nn.ModuleList(
             nn.Sequential(nn.Conv2d(width, width, 3, padding=1), nn.Conv2d(width, latent, 3, padding=1))
             for _ in widths
@@ -186,3 +186,9 @@ class StyleDecoder(nn.Module):
                 x = block(x, codes)
             rebuilt.append(x)
         return rebuilt[::-1]
+
+    @torch.no_grad()
+    def fold(self) -> None:
+        """Write what is computed from the constant alone as a constant, in place."""
+        self.constant = nn.Parameter(self.enter(self.constant), requires_grad=False)
+        self.enter = nn.Identity()

@@ -6,7 +6,10 @@ import pytest
 import torch
 
 from edgead.budget.layers import Layer, layers_of
+from edgead.models.backbones import build_backbone
 from edgead.models.cost import count_parts
+from edgead.models.families import build_network
+from edgead.models.invad import InvADConfig, invad_config
 from edgead.models.presets import realnet_config
 from edgead.models.realnet import RealNetConfig, build_realnet
 
@@ -66,3 +69,21 @@ def test_what_weights_alone_decide_costs_nothing():
 def test_a_depthwise_convolution_is_told_apart():
     kinds = {layer.kind for layer in layers_of(RealNetConfig()) if layer.part == "backbone"}
     assert {"conv", "depthwise"} <= kinds
+
+
+@pytest.mark.parametrize("config", [InvADConfig(), invad_config("lite")], ids=["compact", "published"])
+def test_another_family_is_told_by_its_own_parts(config: InvADConfig):
+    layers = layers_of(config)
+    parts = {"backbone", "style", "decoder", "score"} | ({"bank"} if config.bank_stages else set())
+    assert {layer.part for layer in layers} == parts
+    with torch.device("meta"), torch.no_grad():
+        backbone = build_backbone(config.backbone, stages=config.stages, weights=None)
+        network = build_network(config, backbone).eval().requires_grad_(False)
+        maps = backbone(torch.empty(1, 3, *config.input_size))
+        counted = count_parts(network, {"style": "fuser", "decoder": "decoder"}, maps)
+    assert sum(layer.macs for layer in layers if "fuser" in layer.name) == counted["style"].macs
+    # What is computed from the learned constant alone is a constant of the deployed network: its first
+    # convolution, and in the published decoder the 1 x 1 beside the first block.
+    cells = config.grid(3)[0] * config.grid(3)[1]
+    constant = cells * (9 * config.widths[-1] ** 2 if config.decoder == "compact" else 10 * 256**2)
+    assert total(layers, "decoder", "macs") == counted["decoder"].macs - constant

@@ -37,9 +37,15 @@ COMPILE = [
 ]
 GIGE = ["pygobject>=3.42,<3.52"]  # Aravis, for GigE Vision cameras; later ones need a newer girepository
 GENTL = ["harvesters>=1.4"]  # cameras behind a vendor's GenTL producer
+COCO = ["pycocotools>=2.0.7"]  # outlines and run lengths of COCO-AD
+RAY = ["ray>=2.30"]  # trainings spread over machines: edgead train-all
 MQTT = ["paho-mqtt>=2.0"]  # verdicts to a broker
 DEV = [
     *MQTT,
+    *COCO,
+    *RAY,
+    "adeval>=1.1",  # pixel metrics of others, as a reference in tests
+    "torchmetrics>=1.4",  # the same, for benchmarks/metrics.py
     "pytest>=8",  # tests
     "pytest-xdist>=3",  # tests on both cores
     "hypothesis>=6.100",  # property-based tests
@@ -79,6 +85,7 @@ setup(
         "edgead.data.targets": ["*.toml"],
         "edgead.data.calibration": ["*.toml"],
         "edgead.budget": ["*.toml"],
+        "edgead.datasets": ["*.toml"],
         "edgead.report": ["*.html", "*.css"],
         "edgead.runtime.line": ["include/*.h"],
     },
@@ -92,6 +99,8 @@ setup(
         "gige": GIGE,
         "gentl": GENTL,
         "mqtt": MQTT,
+        "coco": COCO,
+        "ray": RAY,
         "dev": DEV,
     },
     entry_points={"console_scripts": ["edgead = edgead.cli:main"]},

@@ -54,6 +54,8 @@ class Record:
     image_size: tuple[int, int]
     mask_path: Path | None = None
     anomaly_map: np.ndarray | None = None
+    has_class_numbers: bool = False
+    part: str | None = None
 
 
 @dataclass(frozen=True)
@@ -200,6 +202,8 @@ def _evaluate_one(predict: Callable[[np.ndarray], Prediction], sample: Sample) -
         seconds=elapsed if prediction.seconds is None else prediction.seconds,
         image_size=(image.shape[0], image.shape[1]),
         mask_path=sample.mask_path,
+        has_class_numbers=sample.has_class_numbers,
+        part=sample.part,
         anomaly_map=np.array(prediction.anomaly_map, dtype=np.float32),  # a copy: engines reuse buffers
     )
     return record, not sample.is_anomalous or sample.mask_path is not None
@@ -224,7 +228,7 @@ def resized_mask(record: Record, size: tuple[int, int]) -> np.ndarray | None:
     """Return the record's mask, bool, at `size` (height, width) by nearest pixel; None where it has none."""
     if record.mask_path is None:
         return None
-    mask = read_mask(record.mask_path, record.image_size)
+    mask = read_mask(record.mask_path, record.image_size, has_class_numbers=record.has_class_numbers)
     if mask.shape == tuple(size):
         return mask
     whole = mask.astype(np.uint8)

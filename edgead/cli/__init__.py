@@ -21,12 +21,13 @@ COMMANDS = {
     "bench": "edgead.cli.bench: Measure a bundle's latency on this machine.",
     "verify": "edgead.cli.verify: Prove that this machine gives a bundle's reference answers.",
     "inspect": "edgead.cli.inspect: Say what a bundle is.",
+    "datasets": "edgead.cli.datasets: List, download and check published data sets.",
     "targets": "edgead.cli.targets: List the devices that can be compiled for.",
     "doctor": "edgead.cli.doctor: Say what this installation can do and what it lacks.",
 }
 
 # Which extra brings a package that a command may miss.
-_EXTRAS = {"openvino": "openvino", "onnxruntime": "onnxruntime"}
+_EXTRAS = {"openvino": "openvino", "onnxruntime": "onnxruntime", "pycocotools": "coco", "ray": "ray"}
 _OTHER_EXTRA = "train"
 
 

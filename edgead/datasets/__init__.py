@@ -1,8 +1,9 @@
 """Folders of images as samples, their split, and the drawn demo set."""
 
 from edgead.datasets.demo import draw_demo
-from edgead.datasets.folders import ImageDataset, Sample, open_dataset
+from edgead.datasets.folders import open_collection, open_dataset
 from edgead.datasets.products import Product, Products, open_products
+from edgead.datasets.samples import ImageDataset, Sample
 from edgead.datasets.split import Split, split_good
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "Sample",
     "Split",
     "draw_demo",
+    "open_collection",
     "open_dataset",
     "open_products",
     "split_good",

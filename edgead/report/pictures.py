@@ -212,7 +212,7 @@ def _truth(record: Record, name: str, image: np.ndarray) -> Panel:
     if record.mask_path is None:
         return Panel("true defect", "no mask was given")
     try:
-        mask = read_mask(record.mask_path, record.image_size)
+        mask = read_mask(record.mask_path, record.image_size, has_class_numbers=record.has_class_numbers)
     except DataError:
         return Panel("true defect", "the mask cannot be read any more")
     if not mask.any():

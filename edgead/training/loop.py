@@ -32,7 +32,7 @@ from edgead.training.checkpoint import (
 from edgead.training.distributed import average_gradients, same_for_all, take_from_first
 from edgead.training.features import FeatureExtractor, GoodFeatures
 from edgead.training.pace import TIMED_STEPS, Pace
-from edgead.training.process import keep_large_blocks, one_core_for_workers
+from edgead.training.process import bfloat16_pays, keep_large_blocks, one_core_for_workers
 from edgead.training.run import CHECKPOINT_FILE, HISTORY_FILE
 from edgead.training.samples import (
     Batch,
@@ -96,7 +96,7 @@ class Trainer:
         self.draw = Draw(self.counts, balanced=settings.balanced)
         # Folded: the same numbers in four fifths of the time, which the backbone takes half of.
         self.backbone = fold_backbone(build_backbone(settings.model.backbone, stages=settings.model.stages))
-        self.reduced = _bfloat16_pays(device)
+        self.reduced = bfloat16_pays(device)
         self.extractor = FeatureExtractor(self.backbone, device, reduced=self.reduced)
         self.half = settings.batch // 2
         self.steps = settings.steps
@@ -286,10 +286,3 @@ def _set_rate(optimizer: Optimizer, rate: float) -> None:
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
-
-
-def _bfloat16_pays(device: torch.device) -> bool:
-    """On GPUs from Ampere on, and on CPUs with bfloat16 units; elsewhere it is emulated, and slower."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
-    return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())

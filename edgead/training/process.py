@@ -40,3 +40,10 @@ def one_core_for_workers() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def bfloat16_pays(device: torch.device) -> bool:
+    """On GPUs from Ampere on, and on CPUs with bfloat16 units; elsewhere it is emulated, and slower."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())

@@ -1,0 +1,185 @@
+"""The folder that a fit leaves, and what is drawn from it.
+
+model.json           size, network, schedule, products, settings, what it was fitted on, hash of the weights
+weights.safetensors  the mean weights
+history.jsonl        losses along the way
+checkpoint.safetensors  only while a fit is under way
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+import edgead
+from edgead.errors import DataError, TrainingError, UnknownNameError, UsageError
+from edgead.files import write_json
+from edgead.models.backbones.weights import file_sha256
+from edgead.synthesis.diffusion.network import DenoisingNetwork, NetworkConfig
+from edgead.synthesis.diffusion.process import make_process
+from edgead.synthesis.diffusion.sampler import NoiseStream, draw_images
+from edgead.training.checkpoint import load_tensors, save_tensors
+from edgead.training.process import bfloat16_pays
+
+__all__ = ["DiffusionModel", "ModelFacts", "read_model"]
+
+SCHEMA_VERSION = 1
+MODEL_FILE, WEIGHTS_FILE = "model.json", "weights.safetensors"
+CHECKPOINT_FILE, HISTORY_FILE = "checkpoint.safetensors", "history.jsonl"
+
+Images = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What model.json says."""
+
+    size: str
+    network: NetworkConfig
+    schedule: str
+    products: tuple[str, ...]
+    settings: Mapping[str, Any]
+    images_digest: str
+    data_roots: tuple[str, ...]
+    seconds: float
+    device: str
+
+
+class DiffusionModel:
+    """A fitted model, ready to draw images on its device."""
+
+    def __init__(self, facts: ModelFacts, network: DenoisingNetwork, *, digest: str, device: torch.device) -> None:
+        self.facts, self.digest, self.device = facts, digest, device
+        self._network = network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        self._process = make_process(facts.schedule)
+        self._reduced = bfloat16_pays(device)
+
+    def product_number(self, name: str | None) -> int:
+        """Position of a product; None means the only one. Raises UsageError, UnknownNameError."""
+        if name is None:
+            if len(self.facts.products) > 1:
+                raise UsageError(f"The model knows {', '.join(self.facts.products)}: say which with --product.")
+            return 0
+        if name not in self.facts.products:
+            raise UnknownNameError("product of the model", name, self.facts.products)
+        return self.facts.products.index(name)
+
+    def draw(
+        self,
+        seeds: Sequence[int],
+        strengths: Sequence[float],
+        *,
+        product: int = 0,
+        steps: int = 20,
+        sampler: str = "ancestral",
+    ) -> Images:
+        """One image per seed, uint8 B H W 3. Raises UsageError for settings that cannot be meant."""
+        noise = NoiseStream(seeds, self.facts.network.shape_chw, device=self.device)
+        products = torch.full((len(seeds),), product, dtype=torch.int64, device=self.device)
+
+        def denoiser(x_t: Tensor, timesteps: Tensor) -> Tensor:
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self._reduced):
+                answer: Tensor = self._network(x_t, timesteps, products)
+            return answer
+
+        drawn = draw_images(
+            denoiser, self._process.respaced(steps), noise, strength=torch.tensor(strengths), sampler=sampler
+        )
+        if not bool(drawn.isfinite().all()):
+            raise TrainingError("The model drew values that are not finite: its fit diverged. Fit it again.")
+        pixels = ((drawn + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).cpu()
+        return pixels.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).contiguous().numpy()
+
+
+def write_model(folder: Path, facts: ModelFacts, mean: Mapping[str, Tensor]) -> None:
+    """Write the files of a model, model.json last: a folder that has it is complete."""
+    weights = folder / WEIGHTS_FILE
+    save_tensors(weights, mean, {"kind": "diffusion"})
+    content = {
+        "schema_version": SCHEMA_VERSION,
+        "size": facts.size,
+        "network": facts.network.to_json(),
+        "schedule": facts.schedule,
+        "products": list(facts.products),
+        "settings": dict(facts.settings),
+        "images_digest": facts.images_digest,
+        "data_roots": list(facts.data_roots),
+        "seconds": facts.seconds,
+        "device": facts.device,
+        "weights_sha256": file_sha256(weights),
+        "versions": {"edgead": edgead.__version__, "torch": torch.__version__},
+    }
+    write_json(folder / MODEL_FILE, content)
+    (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
+
+
+def read_model(path: str | Path, *, device: torch.device | None = None) -> DiffusionModel:
+    """Read a model folder. Raises DataError for what is missing, unfinished, damaged or of another version."""
+    folder = Path(path)
+    facts, weights_sha256 = read_facts(folder)
+    weights = folder / WEIGHTS_FILE
+    tensors, _ = load_tensors(weights)
+    if file_sha256(weights) != weights_sha256:
+        raise DataError(f"{weights} is not the file that {MODEL_FILE} names. Copy the whole folder again.")
+    network = DenoisingNetwork(facts.network)
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise DataError(f"{weights} does not fit the network of {MODEL_FILE}: {error}. Fit again.") from error
+    return DiffusionModel(facts, network, digest=weights_sha256, device=device or torch.device("cpu"))
+
+
+def read_facts(folder: Path) -> tuple[ModelFacts, str]:
+    """What model.json says, and the hash of the weights. Raises DataError."""
+    path = folder / MODEL_FILE
+    if not path.exists() and (folder / CHECKPOINT_FILE).exists():
+        raise DataError(f"The fit in {folder} has not ended. The same edgead synthesize fit goes on with it.")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["schema_version"] != SCHEMA_VERSION:
+            raise DataError(
+                f"{path} has schema version {content['schema_version']!r}, this edgead reads {SCHEMA_VERSION}. "
+                "Fit again or use the version that wrote it."
+            )
+        facts = ModelFacts(
+            size=str(content["size"]),
+            network=NetworkConfig.from_json(content["network"]),
+            schedule=str(content["schedule"]),
+            products=tuple(content["products"]),
+            settings=dict(content["settings"]),
+            images_digest=str(content["images_digest"]),
+            data_roots=tuple(content["data_roots"]),
+            seconds=float(content["seconds"]),
+            device=str(content["device"]),
+        )
+        return facts, str(content["weights_sha256"])
+    except OSError as error:
+        raise DataError(
+            f"{folder} is no model of diffusion ({path.name}: {error.strerror}). Make one with edgead "
+            "synthesize fit."
+        ) from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path} is damaged ({type(error).__name__}: {error}). Fit again.") from error
+
+
+def check_out(folder: Path) -> None:
+    """Raises TrainingError unless a fit may write into `folder`: new, empty, or of an unfinished fit."""
+    if folder.exists() and not folder.is_dir():
+        raise TrainingError(f"{folder} is a file; --out names a folder. Give another one.")
+    if (folder / MODEL_FILE).exists():
+        raise TrainingError(f"{folder} already holds a finished model. Give another --out, or remove it first.")
+    ours = (WEIGHTS_FILE, CHECKPOINT_FILE, HISTORY_FILE)
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    strange = [name for name in names if name not in ours and not name.startswith(tuple(f".{o}." for o in ours))]
+    if strange:
+        raise TrainingError(
+            f"{folder} holds other things ({', '.join(sorted(strange)[:3])}). Give an empty or new --out."
+        )

@@ -1,0 +1,143 @@
+"""The U-Net that predicts noise and variance, in three sizes; the layers are those of diffusers.
+
+The smaller sizes see an image as a grid of patches, each patch a pixel of many channels (arXiv 2207.04316): the
+convolutions run on a map 4 or 16 times smaller, and what is drawn still has every pixel of the part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from edgead.errors import DataError, UnknownNameError, UsageError
+
+__all__ = ["SIZES", "DenoisingNetwork", "NetworkConfig", "network_config", "parameter_count"]
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """What a network is built from."""
+
+    height: int = 256  # of the images, in pixels
+    width: int = 256
+    channels: int = 3  # 1 where all images are grey
+    patch: int = 4  # pixels along a side that become one position of the network
+    widths: tuple[int, ...] = (32, 64, 128)  # channels of each level; each level has half the resolution
+    layers: int = 1  # residual blocks of each level
+    attention: tuple[bool, ...] = (False, False, False)  # of each level; the middle always has it
+    head: int = 32  # channels of an attention head
+    groups: int = 16  # of the group normalisation
+    published_blocks: bool = False  # scale-shift norms and residual resampling, as in guided-diffusion
+    products: int = 1  # classes to be told apart
+
+    def __post_init__(self) -> None:
+        if self.channels not in (1, 3):
+            raise UsageError(f"Images have 1 or 3 channels, not {self.channels}.")
+        if len(self.attention) != len(self.widths) or any(width % self.groups for width in self.widths):
+            raise UsageError(
+                f"Each level has a width, a multiple of {self.groups}, and says whether it has attention; "
+                f"found widths {self.widths} and attention {self.attention}."
+            )
+        multiple = self.patch * 2 ** (len(self.widths) - 1)
+        if min(self.height, self.width) < multiple or self.height % multiple or self.width % multiple:
+            raise UsageError(
+                f"Images for this network have a height and a width that are multiples of {multiple}, not "
+                f"{self.height} x {self.width}. Give another --image-size."
+            )
+
+    @property
+    def shape_chw(self) -> tuple[int, int, int]:
+        """Of one image."""
+        return self.channels, self.height, self.width
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "widths": list(self.widths), "attention": list(self.attention)}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> NetworkConfig:
+        """Read what `to_json` wrote; DataError for unknown or missing fields."""
+        names = {item.name for item in fields(cls)}
+        if set(content) != names:
+            raise DataError(
+                f"The network's description has other fields than this version knows: "
+                f"{sorted(set(content) ^ names)}. Fit again, or use the version that wrote it."
+            )
+        lists = {name: tuple(content[name]) for name in ("widths", "attention")}
+        return cls(**{**content, **lists})
+
+
+# published: guided-diffusion's at 256 pixels, 553 M parameters. standard: one data-centre GPU, minutes.
+# small: two CPU cores; its levels cost alike, so none is the bottleneck.
+SIZES: Mapping[str, NetworkConfig] = {
+    "small": NetworkConfig(),
+    "standard": NetworkConfig(
+        patch=2, widths=(128, 128, 256, 256, 512), layers=2, attention=(False, False, False, True, True),
+        head=64, groups=32, published_blocks=True,
+    ),
+    "published": NetworkConfig(
+        patch=1, widths=(256, 256, 512, 512, 1024, 1024), layers=2,
+        attention=(False, False, False, True, True, True), head=64, groups=32, published_blocks=True,
+    ),
+}  # fmt: skip
+
+
+def network_config(size: str, **changes: Any) -> NetworkConfig:
+    """The configuration of a size, with changes (image size, channels, products)."""
+    if size not in SIZES:
+        raise UnknownNameError("size of diffusion model", size, SIZES)
+    return NetworkConfig(**{**SIZES[size].__dict__, **changes})
+
+
+class DenoisingNetwork(nn.Module):
+    """x_t float B C H W, timesteps and products int64 B -> noise and v, B 2C H W."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        from diffusers import UNet2DModel  # seconds to import
+
+        super().__init__()
+        self.config = config
+        inside = config.channels * config.patch**2
+        kind = "resnet" if config.published_blocks else "conv"
+        self.unet = UNet2DModel(
+            sample_size=(config.height // config.patch, config.width // config.patch),
+            in_channels=inside,
+            out_channels=2 * inside,
+            block_out_channels=config.widths,
+            layers_per_block=config.layers,
+            down_block_types=_block_types(config, "Down"),
+            up_block_types=_block_types(config, "Up")[::-1],
+            attention_head_dim=config.head,
+            norm_num_groups=config.groups,
+            downsample_type=kind,
+            upsample_type=kind,
+            resnet_time_scale_shift="scale_shift" if config.published_blocks else "default",
+            num_class_embeds=config.products if config.products > 1 else None,
+        )
+        # An untrained network predicts no noise and the variance half-way, so the first steps are no shock.
+        nn.init.zeros_(self.unet.conv_out.weight)
+        nn.init.zeros_(self.unet.conv_out.bias)
+
+    def forward(self, x_t: Tensor, timesteps: Tensor, products: Tensor) -> Tensor:
+        """See the class."""
+        patch = self.config.patch
+        positions = F.pixel_unshuffle(x_t, patch) if patch > 1 else x_t
+        labels = products if self.config.products > 1 else None
+        output = self.unet(positions, timesteps, class_labels=labels, return_dict=False)[0]
+        return F.pixel_shuffle(output, patch) if patch > 1 else output
+
+
+def _block_types(config: NetworkConfig, way: str) -> tuple[str, ...]:
+    """diffusers' names of the levels' blocks, from the finest level on."""
+    plain = f"Resnet{way}sampleBlock2D" if config.published_blocks else f"{way}Block2D"
+    return tuple(f"Attn{way}Block2D" if attends else plain for attends in config.attention)
+
+
+def parameter_count(config: NetworkConfig) -> int:
+    """Parameters of a network, counted without memory for them."""
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in DenoisingNetwork(config).parameters())

@@ -24,6 +24,7 @@ TRAIN = [
     "scikit-learn>=1.4",  # image metrics that others maintain; k-means of the good features
     "scipy>=1.11",  # connected components of masks, binomial intervals
 ]
+SYNTHESIS = ["diffusers>=0.30"]  # the U-Net of the diffusion model, and the numbers that ours is held to
 REPORT = [
     "jinja2>=3.1",  # the HTML report
     "matplotlib>=3.8",  # its curves and histograms
@@ -95,7 +96,8 @@ setup(
         "openvino": OPENVINO,
         "onnxruntime": ONNXRUNTIME,
         "tensorrt": TENSORRT,
-        "train": [*TRAIN, *REPORT, *COMPILE],
+        "synthesis": [*TRAIN, *SYNTHESIS],
+        "train": [*TRAIN, *SYNTHESIS, *REPORT, *COMPILE],
         "gige": GIGE,
         "gentl": GENTL,
         "mqtt": MQTT,

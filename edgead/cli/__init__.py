@@ -14,6 +14,7 @@ from edgead.errors import EdgeadError
 # so that --help of each works in any installation.
 COMMANDS = {
     "train": "edgead.cli.train: Train a model from a folder of good images.",
+    "synthesize": "edgead.cli.synthesize: Draw realistic anomalies with a diffusion model of good parts.",
     "demo": "edgead.cli.demo: Draw a data set, train, compile and benchmark on it.",
     "evaluate": "edgead.cli.evaluate: Measure a run or a bundle on labelled images.",
     "compile": "edgead.cli.compile: Compile a run to one verified .edgead file.",

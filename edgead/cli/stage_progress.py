@@ -21,6 +21,7 @@ _WORDS = {
     "selection": "Selecting channels",
     "timing": "Timing steps",
     "training": "Training",
+    "fitting": "Fitting",
     "validation": "Held-out images",
 }
 

@@ -48,7 +48,12 @@ _PRESETS = (
 @click.option("--stages", metavar="LIST", help="Its stages in use, as in 1,2,3.  [default: the preset's]")
 @click.option("--budgets", metavar="LIST", help="Channels kept of each stage.  [default: the preset's]")
 @click.option("--input-size", metavar="SIZE", help="Height x width, as in 256 or 256x512.  [default: 256]")
-@click.option("--synthesis", metavar="MIX", help="Sources of anomalies, as in seamless=0.3,near=0.7.")
+@click.option(
+    "--synthesis",
+    metavar="MIX",
+    help="Sources of anomalies, as in seamless=0.3,near=0.7; or the folder of a set, see --anomaly-set.",
+)
+@click.option("--anomaly-set", metavar="SET", help="Drawn anomalies, as edgead synthesize sample makes them.")
 @click.option("--textures", metavar="FOLDER", help="Images as textures of anomalies, in place of drawn ones.")
 @click.option("--batch", type=int, help="Images per step, half of them anomalous.  [default: 16]")
 @click.option("--learning-rate", type=float, help="[default: 0.001]")
@@ -66,6 +71,7 @@ def command(
     Examples:
       edgead train parts/good --out runs/part
       edgead train parts/good --out runs/part --minutes 20 --synthesis seamless=0.3,near=0.7
+      edgead train parts/good --out runs/part --synthesis sets/part
       edgead train parts/screw parts/nut parts/clip --model invad --out runs/all
       torchrun --nproc-per-node 2 -m edgead train parts/good --out runs/part
 
@@ -96,7 +102,6 @@ def _settings(*, minutes: float | None, **chosen: Any) -> TrainSettings:
     if chosen["textures"] is not None and not Path(chosen["textures"]).is_dir():
         raise UsageError(f"--textures: expected a folder of images, {chosen['textures']} is none.")
     from edgead.models.families import model_family, training_settings
-    from edgead.synthesis import parse_mix
     from edgead.training.settings import TrainSettings
 
     model = model_family(chosen["family"]).configure(
@@ -109,12 +114,30 @@ def _settings(*, minutes: float | None, **chosen: Any) -> TrainSettings:
     given = {
         name: chosen[name] for name in ("steps", "batch", "learning_rate", "seed", "false_alarm_rate")
     } | {
-        "synthesis": None if chosen["synthesis"] is None else parse_mix(chosen["synthesis"]),
+        **_sources(chosen["synthesis"], chosen["anomaly_set"]),
         "texture_folder": chosen["textures"],
     }
     usual = training_settings(chosen["family"], chosen["preset"])
     wanted = {name: value for name, value in given.items() if value is not None}
     return TrainSettings(model=model, **{**usual, **wanted})
+
+
+def _sources(mix: str | None, anomaly_set: str | None) -> dict[str, Any]:
+    """The mix of sources and the set that `sdas` draws from; a folder in place of a mix is a set."""
+    from edgead.synthesis import SET_MIX, parse_mix
+
+    if mix is not None and "=" not in mix and Path(mix).is_dir():
+        if anomaly_set is not None:
+            raise UsageError(
+                f"--synthesis names the folder {mix} and --anomaly-set another; give one of them."
+            )
+        mix, anomaly_set = None, mix
+    if anomaly_set is not None:
+        from edgead.synthesis.diffusion.sets import open_set
+
+        anomaly_set = str(open_set(anomaly_set).path.resolve())
+    usual = None if anomaly_set is None else dict(SET_MIX)
+    return {"synthesis": usual if mix is None else parse_mix(mix), "anomaly_set": anomaly_set}
 
 
 def _numbers(option: str, text: str | None, *, separator: str = ",") -> tuple[int, ...] | None:

@@ -2,10 +2,18 @@
 
 from edgead.synthesis.foreground import ForegroundFinder, find_foreground, foreground_mask
 from edgead.synthesis.sources import AnomalySource, Material
-from edgead.synthesis.synthesizer import DEFAULT_MIX, SOURCES, Synthesizer, SyntheticSample, parse_mix
+from edgead.synthesis.synthesizer import (
+    DEFAULT_MIX,
+    SET_MIX,
+    SOURCES,
+    Synthesizer,
+    SyntheticSample,
+    parse_mix,
+)
 
 __all__ = [
     "DEFAULT_MIX",
+    "SET_MIX",
     "SOURCES",
     "AnomalySource",
     "ForegroundFinder",

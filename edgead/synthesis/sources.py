@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from edgead.errors import UsageError
 from edgead.synthesis.blending import altered_pixels
+from edgead.synthesis.diffusion.sets import AnomalySet
 from edgead.synthesis.texture_bank import TextureBank
 
 __all__ = ["AnomalySource", "Material"]
@@ -35,6 +36,7 @@ class Material:
     textures: TextureBank
     is_grey: bool  # all colours alike: added colour would give every anomaly away
     fills_frame: bool  # no background around the part
+    anomaly_set: AnomalySet | None = None  # drawn by a diffusion model; the source sdas needs it
 
     def other_image(self, rng: Generator) -> Image:
         """A good image drawn at random."""

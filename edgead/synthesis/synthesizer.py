@@ -13,6 +13,8 @@ import numpy.typing as npt
 from edgead.errors import UnknownNameError, UsageError
 from edgead.synthesis.blending import blend
 from edgead.synthesis.cutpaste import CutPasteSource
+from edgead.synthesis.diffusion.sets import AnomalySet
+from edgead.synthesis.diffusion.source import DiffusionSource
 from edgead.synthesis.foreground import ForegroundFinder, find_foreground
 from edgead.synthesis.masks import anchor_in, random_walk, stroke_coverage
 from edgead.synthesis.near import NearSource
@@ -21,15 +23,22 @@ from edgead.synthesis.sources import AnomalySource, Material
 from edgead.synthesis.texture_bank import TextureBank
 from edgead.synthesis.textures import TextureSource
 
-__all__ = ["DEFAULT_MIX", "SOURCES", "Synthesizer", "SyntheticSample", "parse_mix"]
+__all__ = ["DEFAULT_MIX", "SET_MIX", "SOURCES", "Synthesizer", "SyntheticSample", "parse_mix"]
 
 Image = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
 
 SOURCES: dict[str, type[AnomalySource]] = {
-    source.name: source for source in (TextureSource, CutPasteSource, SeamlessSource, NearSource)
+    source.name: source
+    for source in (TextureSource, CutPasteSource, SeamlessSource, NearSource, DiffusionSource)
 }
 DEFAULT_MIX: Mapping[str, float] = {"textures": 0.15, "cutpaste": 0.15, "seamless": 0.2, "near": 0.5}
+# Where a set of drawn anomalies is there: RealNet's source beside what it does not draw, fine lines say.
+_SET_SHARE = 0.3
+SET_MIX: Mapping[str, float] = {
+    "sdas": _SET_SHARE,
+    **{name: round(share * (1 - _SET_SHARE), 3) for name, share in DEFAULT_MIX.items()},
+}
 
 _ATTEMPTS = 4
 _STRONGER = 0.2  # what each further attempt adds to the strength
@@ -61,12 +70,14 @@ class Synthesizer:
         seed_textures: int = 0,
         strength_range: tuple[float, float] | None = None,
         foreground: bool = True,
+        anomaly_set: AnomalySet | None = None,
     ) -> None:
         """`images` are good ones, uint8 H W 3 of one size; `sources` maps names to weights.
 
         `strength_range` (low, high, within 0..1) replaces the range of every source. Without `foreground`
-        anomalies lie anywhere, not on the part alone. Raises `UsageError` for
-        images, weights or ranges that cannot be used, `UnknownNameError` for an unknown source.
+        anomalies lie anywhere, not on the part alone. `anomaly_set` is what the source "sdas" draws from.
+        Raises `UsageError` for images, weights or ranges that cannot be used, or a set that is missing,
+        `UnknownNameError` for an unknown source.
         """
         _check_images(images)
         self.mix = _checked_mix(DEFAULT_MIX if sources is None else sources)
@@ -77,6 +88,7 @@ class Synthesizer:
             textures=TextureBank(folder=texture_folder, seed=seed_textures),
             is_grey=all(_is_grey(image) for image in images),
             fills_frame=self.foreground.rule == "whole",
+            anomaly_set=anomaly_set,
         )
         self._images = images
         self._sources = [SOURCES[name](material) for name in self.mix]

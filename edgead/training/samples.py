@@ -14,8 +14,10 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from edgead.datasets import Sample
+from edgead.errors import UsageError
 from edgead.images import read_image, resize_image
 from edgead.synthesis import Synthesizer, SyntheticSample
+from edgead.synthesis.diffusion.sets import open_set
 from edgead.training.settings import TrainSettings
 
 Images = npt.NDArray[np.uint8]
@@ -86,11 +88,17 @@ def make_synthesizer(settings: TrainSettings, images: Images, counts: Sequence[i
 def product_synthesizers(settings: TrainSettings, images: Images, counts: Sequence[int]) -> list[Synthesizer]:
     """One for each product: no anomaly of a part comes from another product's images."""
     ends = np.cumsum(counts)
+    anomaly_set = None if settings.anomaly_set is None else open_set(settings.anomaly_set)
+    if anomaly_set is not None and len(counts) > 1:
+        raise UsageError(
+            f"{anomaly_set.path} is a set of one product's anomalies, and {len(counts)} products are "
+            "trained. Train them without the set, or each alone."
+        )
     return [
         Synthesizer(
             list(images[end - count : end]), sources=settings.synthesis,
             texture_folder=settings.texture_folder, seed_textures=settings.seed,
-            foreground=settings.foreground,
+            foreground=settings.foreground, anomaly_set=anomaly_set,
         )
         for end, count in zip(ends, counts, strict=True)
     ]  # fmt: skip

@@ -18,7 +18,7 @@ from edgead.synthesis import DEFAULT_MIX
 SELECTIONS = ("anomaly-aware", "first", "random")
 # Settings that came later. At their default they are not written: settings of earlier runs read as they were
 # meant, and keep the digests that runs are found and checkpoints are checked by.
-_LATER = frozenset({"balanced", "foreground"})
+_LATER = frozenset({"balanced", "foreground", "anomaly_set"})
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class TrainSettings:
     cache_gigabytes: float = 4.0  # of good features kept in memory; beyond it they are computed again
     foreground: bool = True  # anomalies lie on the part, where it stands out from its background
     balanced: bool = True  # each of several products is drawn as often as any other
+    anomaly_set: str | None = None  # folder of drawn anomalies, for the source sdas
 
     def __post_init__(self) -> None:
         for name in ("steps", "selection_batches", "checkpoint_steps"):
@@ -55,6 +56,11 @@ class TrainSettings:
         for name in ("false_alarm_rate", "validation_fraction"):
             if not 0 < getattr(self, name) < 1:
                 raise UsageError(f"{name} must lie between 0 and 1, not {getattr(self, name)}.")
+        if (self.synthesis.get("sdas", 0) > 0) != (self.anomaly_set is not None):
+            raise UsageError(
+                "The source sdas and a set of anomalies go together: give a weight to sdas and name a "
+                "set, or neither (edgead train --synthesis sdas=0.3,near=0.7 --anomaly-set SET)."
+            )
         if not 0 < self.top_share <= 1:
             raise UsageError(f"top_share must lie above 0 and up to 1, not {self.top_share}.")
 

@@ -27,6 +27,7 @@ from edgead.models.backbones import backbone_spec
 from edgead.models.inspection import InspectionModel, ScoreRule, fit_rule, fuse
 from edgead.models.network import InspectionNetwork, Views
 from edgead.synthesis import SyntheticSample
+from edgead.synthesis.diffusion.sets import open_set
 from edgead.training.checkpoint import save_tensors
 from edgead.training.distributed import device_for_rank, process_group, share_batch
 from edgead.training.loop import OnProgress, Progress, Trainer
@@ -245,6 +246,7 @@ def _write_run(
             "split": products.digest,
             "weights": hashlib.sha256(weights.read_bytes()).hexdigest(),
             "backbone": model.backbone.weights_sha256 or "",
+            **_set_hashes(settings),
         },
         "versions": {
             "edgead": edgead.__version__,
@@ -270,8 +272,13 @@ def _names(products: Products, samples: Sequence[Sequence[Sample]]) -> list[str]
 def _identity(settings: TrainSettings, products: Products, minutes: float | None) -> str:
     """Equal for trainings of which one may go on with another's checkpoint."""
     asked = settings.to_json() | ({} if minutes is None else {"steps": f"{minutes:g} minutes"})
-    text = json.dumps({"settings": asked, "split": products.digest}, sort_keys=True)
+    named = {"settings": asked, "split": products.digest, **_set_hashes(settings)}
+    text = json.dumps(named, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _set_hashes(settings: TrainSettings) -> dict[str, str]:
+    return {} if settings.anomaly_set is None else {"anomaly_set": open_set(settings.anomaly_set).digest}
 
 
 def _shared(settings: TrainSettings, world: int) -> TrainSettings:

@@ -72,7 +72,8 @@ class FitSettings:
         return {**asdict(self), "network": self.network.to_json()}
 
 
-# Of each size: steps, batch, learning rate. The published ones: 20 images over four GPUs, three batches summed.
+# Of each size: steps, batch, learning rate. The published ones: 20 images over four GPUs, three batches
+# summed.
 DEFAULTS: Mapping[str, tuple[int, int, float]] = {
     "small": (8000, 4, 1e-3),
     "standard": (6000, 32, 3e-4),
@@ -195,8 +196,9 @@ class _Fitter:
         total = losses["noise"] + losses["variance"]
         if not bool(total.isfinite()):
             raise TrainingError(
-                f"The loss of step {step + 1} is not finite. The last checkpoint in {self.folder} is kept; fit "
-                f"into another --out with a lower --learning-rate than {self.settings.learning_rate:g}."
+                f"The loss of step {step + 1} is not finite. The last checkpoint in {self.folder} is "
+                f"kept; fit into another --out with a lower --learning-rate than "
+                f"{self.settings.learning_rate:g}."
             )
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
@@ -234,7 +236,9 @@ class _Fitter:
             return
         self.network.zero_grad(set_to_none=True)
         fitting = largest_batch(self._try_batch, self.batch // 2)
-        advice = f"--batch {fitting * self.world} fits" if fitting else "not even one image fits: a smaller --size"
+        advice = (
+            f"--batch {fitting * self.world} fits" if fitting else "not even one image fits: a smaller --size"
+        )
         raise TrainingError(
             f"A batch of {self.settings.batch} does not fit into the memory of {self.device}; {advice}. "
             f"A checkpoint in {self.folder} is kept, but goes on with its own batch alone."
@@ -244,7 +248,7 @@ class _Fitter:
         shape = (batch, *self.settings.network.shape_chw)
         steps, products = torch.zeros((2, batch), dtype=torch.int64)
         losses = self._losses(torch.zeros(shape), products, steps, torch.randn(shape))
-        (losses["noise"] + losses["variance"]).backward()  # type: ignore[no-untyped-call]
+        (losses["noise"] + losses["variance"]).backward()
         self.network.zero_grad(set_to_none=True)
 
     def _resumed(self) -> int | None:
@@ -312,5 +316,3 @@ def _rate(step: int, steps: int) -> float:
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
-
-

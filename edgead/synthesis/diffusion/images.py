@@ -52,7 +52,9 @@ def load_good_images(folders: Sequence[str | Path], *, height: int, width: int) 
     """
     names = [Path(folder).resolve().name for folder in folders]
     if not folders or len(set(names)) != len(names):
-        raise UsageError(f"Give one folder per product, each of another name; found {', '.join(names) or 'none'}.")
+        raise UsageError(
+            f"Give one folder per product, each of another name; found {', '.join(names) or 'none'}."
+        )
     parts = [_product_images(Path(folder), height=height, width=width) for folder in folders]
     pixels = np.concatenate(parts)
     if all(bool((part == part[..., :1]).all()) for part in parts):

@@ -56,7 +56,9 @@ class ModelFacts:
 class DiffusionModel:
     """A fitted model, ready to draw images on its device."""
 
-    def __init__(self, facts: ModelFacts, network: DenoisingNetwork, *, digest: str, device: torch.device) -> None:
+    def __init__(
+        self, facts: ModelFacts, network: DenoisingNetwork, *, digest: str, device: torch.device
+    ) -> None:
         self.facts, self.digest, self.device = facts, digest, device
         self._network = network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         self._process = make_process(facts.schedule)
@@ -66,7 +68,9 @@ class DiffusionModel:
         """Position of a product; None means the only one. Raises UsageError, UnknownNameError."""
         if name is None:
             if len(self.facts.products) > 1:
-                raise UsageError(f"The model knows {', '.join(self.facts.products)}: say which with --product.")
+                raise UsageError(
+                    f"The model knows {', '.join(self.facts.products)}: say which with --product."
+                )
             return 0
         if name not in self.facts.products:
             raise UnknownNameError("product of the model", name, self.facts.products)
@@ -122,7 +126,7 @@ def write_model(folder: Path, facts: ModelFacts, mean: Mapping[str, Tensor]) -> 
 
 
 def read_model(path: str | Path, *, device: torch.device | None = None) -> DiffusionModel:
-    """Read a model folder. Raises DataError for what is missing, unfinished, damaged or of another version."""
+    """Read a model folder. Raises DataError where it is missing, unfinished or damaged."""
     folder = Path(path)
     facts, weights_sha256 = read_facts(folder)
     weights = folder / WEIGHTS_FILE
@@ -146,8 +150,8 @@ def read_facts(folder: Path) -> tuple[ModelFacts, str]:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["schema_version"] != SCHEMA_VERSION:
             raise DataError(
-                f"{path} has schema version {content['schema_version']!r}, this edgead reads {SCHEMA_VERSION}. "
-                "Fit again or use the version that wrote it."
+                f"{path} has schema version {content['schema_version']!r}, this edgead reads "
+                f"{SCHEMA_VERSION}. Fit again or use the version that wrote it."
             )
         facts = ModelFacts(
             size=str(content["size"]),
@@ -175,10 +179,14 @@ def check_out(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise TrainingError(f"{folder} is a file; --out names a folder. Give another one.")
     if (folder / MODEL_FILE).exists():
-        raise TrainingError(f"{folder} already holds a finished model. Give another --out, or remove it first.")
+        raise TrainingError(
+            f"{folder} already holds a finished model. Give another --out, or remove it first."
+        )
     ours = (WEIGHTS_FILE, CHECKPOINT_FILE, HISTORY_FILE)
     names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-    strange = [name for name in names if name not in ours and not name.startswith(tuple(f".{o}." for o in ours))]
+    strange = [
+        name for name in names if name not in ours and not name.startswith(tuple(f".{o}." for o in ours))
+    ]
     if strange:
         raise TrainingError(
             f"{folder} holds other things ({', '.join(sorted(strange)[:3])}). Give an empty or new --out."

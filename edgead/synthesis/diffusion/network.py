@@ -1,7 +1,7 @@
 """The U-Net that predicts noise and variance, in three sizes; the layers are those of diffusers.
 
-The smaller sizes see an image as a grid of patches, each patch a pixel of many channels (arXiv 2207.04316): the
-convolutions run on a map 4 or 16 times smaller, and what is drawn still has every pixel of the part.
+The smaller sizes see an image as a grid of patches, each patch a pixel of many channels (arXiv 2207.04316):
+the convolutions run on a map 4 or 16 times smaller, and what is drawn still has every pixel of the part.
 """
 
 from __future__ import annotations

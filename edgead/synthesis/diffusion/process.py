@@ -1,8 +1,8 @@
 """The diffusion process: what noise does to an image, and the Gaussian of one step back (arXiv 2102.09672).
 
-Symbols of the papers: beta_t is the variance that step t adds, abar_t the share of the image's variance that is
-left after it, beta~_t the variance of the step back when the image is known. Everything is kept in float64
-and cast where it meets the images.
+Symbols of the papers: beta_t is the variance that step t adds, abar_t the share of the image's variance
+that is left after it, beta~_t the variance of the step back when the image is known. Everything is kept in
+float64 and cast where it meets the images.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ class Gaussian:
 class Process:
     """A chain of steps. `betas[k]` belongs to step k; `timesteps[k]` is what the network is told at step k.
 
-    Steps are given as int64 of B, images as float B C H W in -1..1. The network's answer has 2 C channels: the
-    noise and, in v, where the log-variance lies between beta~ (-1) and beta (+1).
+    Steps are given as int64 of B, images as float B C H W in -1..1. The network's answer has 2 C channels:
+    the noise and, in v, where the log-variance lies between beta~ (-1) and beta (+1).
     """
 
     betas: Vector
@@ -67,7 +67,7 @@ class Process:
 
     @cached_property
     def alphas_bar(self) -> Vector:
-        return np.cumprod(1 - self.betas)
+        return np.cumprod(1 - self.betas, dtype=np.float64)
 
     @cached_property
     def alphas_bar_before(self) -> Vector:
@@ -76,7 +76,8 @@ class Process:
     @cached_property
     def posterior_variances(self) -> Vector:
         """beta~_t; 0 at the first step, where nothing is left to draw."""
-        return self.betas * (1 - self.alphas_bar_before) / (1 - self.alphas_bar)
+        variances: Vector = self.betas * (1 - self.alphas_bar_before) / (1 - self.alphas_bar)
+        return variances
 
     @cached_property
     def posterior_log_variances(self) -> Vector:
@@ -90,7 +91,9 @@ class Process:
         Raises UsageError unless 1 <= count <= len.
         """
         if not 1 <= count <= len(self):
-            raise UsageError(f"The chain has {len(self)} steps; it can be sampled in 1 to that many, not {count}.")
+            raise UsageError(
+                f"The chain has {len(self)} steps; it can be sampled in 1 to that many, not {count}."
+            )
         kept = np.arange(count) * (len(self) // count)
         left = self.alphas_bar[kept]
         return Process(1 - left / np.append(1.0, left[:-1]), self.timesteps[kept])
@@ -130,7 +133,9 @@ class Process:
         image = self.image_from(x_t, noise, step)
         return Gaussian(self.posterior_mean(image, x_t, step), self.log_variance(v, step)), image
 
-    def losses(self, output: Tensor, image: Tensor, x_t: Tensor, noise: Tensor, step: Tensor) -> dict[str, Tensor]:
+    def losses(
+        self, output: Tensor, image: Tensor, x_t: Tensor, noise: Tensor, step: Tensor
+    ) -> dict[str, Tensor]:
         """The two terms of the hybrid loss: "noise", squared error; "variance", a bound in bits per value.
 
         The bound teaches the variance alone: the predicted noise takes no gradient from it.

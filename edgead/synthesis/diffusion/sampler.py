@@ -29,7 +29,9 @@ class NoiseStream:
     It is drawn on the CPU, so that a seed means the same image on every machine, up to rounding.
     """
 
-    def __init__(self, seeds: Sequence[int], shape_chw: tuple[int, int, int], *, device: torch.device) -> None:
+    def __init__(
+        self, seeds: Sequence[int], shape_chw: tuple[int, int, int], *, device: torch.device
+    ) -> None:
         self._generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         self._shape, self._device = shape_chw, device
 
@@ -62,9 +64,7 @@ def draw_images(
     if sampler not in SAMPLERS:
         raise UnknownNameError("sampler", sampler, SAMPLERS)
     if strength.shape != (len(noise),) or not bool((strength.isfinite() & (strength >= 0)).all()):
-        raise UsageError(
-            f"Expected {len(noise)} strengths, finite and from 0 up, found {strength.tolist()}."
-        )
+        raise UsageError(f"Expected {len(noise)} strengths, finite and from 0 up, found {strength.tolist()}.")
     take_step = _ancestral_step if sampler == "ancestral" else _ddim_step
     x_t = noise.draw()
     extra = strength.to(device=x_t.device, dtype=x_t.dtype).view(-1, 1, 1, 1)

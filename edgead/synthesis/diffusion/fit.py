@@ -98,7 +98,7 @@ def fit(
     """
     if minutes is not None and not (math.isfinite(minutes) and minutes > 0):
         raise UsageError(f"minutes must be a finite number above 0, not {minutes}.")
-    folder, started = Path(out), time.monotonic()
+    folder = Path(out)
     check_out(folder)
     asked = settings.to_json() | ({} if minutes is None else {"steps": f"{minutes:g} minutes"})
     text = json.dumps({"settings": asked, "images": images.digest}, sort_keys=True)
@@ -116,7 +116,7 @@ def fit(
     facts = ModelFacts(
         size=size, network=settings.network, schedule=settings.schedule, products=images.products,
         settings={**settings.to_json(), "steps": fitter.steps}, images_digest=images.digest,
-        data_roots=images.roots, seconds=round(time.monotonic() - started, 1), device=str(fitter.device),
+        data_roots=images.roots, seconds=round(fitter.seconds, 1), device=str(fitter.device),
     )  # fmt: skip
     write_model(folder, facts, fitter.mean)
     return folder
@@ -144,6 +144,10 @@ class _Fitter:
         self.process = make_process(settings.schedule)
         self.batch = max(1, settings.batch // world)
         self.steps = settings.steps
+        self._started, self._earlier = (
+            time.monotonic(),
+            0.0,
+        )  # seconds before a checkpoint that is gone on from
         torch.manual_seed(settings.seed)
         self.network = DenoisingNetwork(settings.network).to(
             self.device,
@@ -151,6 +155,11 @@ class _Fitter:
         )
         self.mean = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
         self.optimizer = torch.optim.Adam(self.network.parameters(), settings.learning_rate)
+
+    @property
+    def seconds(self) -> float:
+        """What this fit has taken, together with the runs that it went on from."""
+        return self._earlier + time.monotonic() - self._started
 
     def run(self) -> None:
         """All steps that are left."""
@@ -265,7 +274,7 @@ class _Fitter:
         self.network.load_state_dict(_part(found.tensors, "network."))
         self.mean = {name: value.to(self.device) for name, value in _part(found.tensors, "mean.").items()}
         restore_optimizer(self.optimizer, _part(found.tensors, "optimizer."))
-        self.steps = int(found.facts["steps"])
+        self.steps, self._earlier = int(found.facts["steps"]), float(found.facts["seconds"])
         self.tell(Progress("resuming", found.step, self.steps, {}))
         return found.step
 
@@ -278,7 +287,7 @@ class _Fitter:
             "optimizer": optimizer_tensors(self.optimizer),
         }
         tensors = {f"{part}.{name}": value for part, named in parts.items() for name, value in named.items()}
-        facts = {"identity": self.identity, "steps": self.steps}
+        facts = {"identity": self.identity, "steps": self.steps, "seconds": self.seconds}
         path = self.folder / HISTORY_FILE
         first = step - len(history)
         kept = path.read_text(encoding="utf-8").splitlines()[:first] if path.exists() and first else []

@@ -28,10 +28,11 @@ __all__ = ["DEFAULT_MIX", "SET_MIX", "SOURCES", "Synthesizer", "SyntheticSample"
 Image = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
 
+# Those that need nothing but the good images, and those that need a set of drawn anomalies as well.
 SOURCES: dict[str, type[AnomalySource]] = {
-    source.name: source
-    for source in (TextureSource, CutPasteSource, SeamlessSource, NearSource, DiffusionSource)
+    source.name: source for source in (TextureSource, CutPasteSource, SeamlessSource, NearSource)
 }
+SET_SOURCES: dict[str, type[AnomalySource]] = {DiffusionSource.name: DiffusionSource}
 DEFAULT_MIX: Mapping[str, float] = {"textures": 0.15, "cutpaste": 0.15, "seamless": 0.2, "near": 0.5}
 # Where a set of drawn anomalies is there: RealNet's source beside what it does not draw, fine lines say.
 _SET_SHARE = 0.3
@@ -51,7 +52,7 @@ class SyntheticSample:
 
     image: Image  # uint8 H W 3
     mask: Mask  # bool H W, the pixels altered; never empty
-    source: str  # a name of SOURCES, or "fallback"
+    source: str  # a name of SOURCES or SET_SOURCES, or "fallback"
     strength: float  # 0 hardly visible .. 1 obvious
 
 
@@ -91,7 +92,7 @@ class Synthesizer:
             anomaly_set=anomaly_set,
         )
         self._images = images
-        self._sources = [SOURCES[name](material) for name in self.mix]
+        self._sources = [{**SOURCES, **SET_SOURCES}[name](material) for name in self.mix]
         self._shares = np.cumsum(list(self.mix.values()))
 
     def __len__(self) -> int:
@@ -148,8 +149,8 @@ def parse_mix(text: str) -> dict[str, float]:
 
 def _checked_mix(mix: Mapping[str, float]) -> dict[str, float]:
     for name, weight in mix.items():
-        if name not in SOURCES:
-            raise UnknownNameError("source of anomalies", name, SOURCES)
+        if name not in SOURCES and name not in SET_SOURCES:
+            raise UnknownNameError("source of anomalies", name, [*SOURCES, *SET_SOURCES])
         if not math.isfinite(weight) or weight < 0:
             raise UsageError(f"The weight of '{name}' must be a finite number from 0 up, and is {weight}.")
     used = {name: float(weight) for name, weight in mix.items() if weight > 0}

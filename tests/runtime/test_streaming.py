@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
+import tracemalloc
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -277,6 +279,26 @@ def test_tiles_cover_every_cell_with_the_overlap_asked_for(tile: int, more: int,
     for start, weights in zip(starts, tile_weights(cells, starts, tile), strict=True):
         total[start : start + tile] += weights
     np.testing.assert_allclose(total, 1, atol=1e-5)
+
+
+def test_memory_does_not_grow_with_the_web(inspector: Inspector):
+    """Ten times the lines, with a defect now and then, an endless scratch and a gap: the same memory."""
+    stream = WebStream(inspector, settings=StreamSettings(max_region_lines=500))
+    held = []
+    block = dark(100, 64)
+    block[:, 60:] = 255
+    block[10:20, 10:20] = 255
+    tracemalloc.start()
+    try:
+        for number in range(100):
+            stream.push(ArrayBlock(block, number * 103))
+            if number in (9, 99):
+                gc.collect()
+                held.append(tracemalloc.get_traced_memory()[0])
+    finally:
+        tracemalloc.stop()
+    assert stream.statistics.filled == 99 * 3
+    assert held[1] - held[0] < 20_000
 
 
 def test_nothing_in_nothing_out(inspector: Inspector):

@@ -88,10 +88,14 @@ class MqttSink(Sink):
     def _run(self) -> None:
         self._connect()
         while True:
-            self._inbox.get()()
-            if self._is_closing and self._client is None:
-                return
-            self._publish()
+            step = self._inbox.get()
+            try:
+                step()
+                if self._is_closing and self._client is None:
+                    return
+                self._publish()
+            except Exception as error:  # the thread lives on: verdicts that come later have their chance
+                self._tell(f"{self._target}: {error!r}.")
 
     def _take(self, line: bytes) -> None:
         with self._lock:

@@ -44,6 +44,7 @@ class Verdict:
     latency_ns: int = 0
     timings_ns: Mapping[str, int] = field(default_factory=dict)
     lines: int | None = None  # of a strip; `number` is then its first line
+    filled: int = 0  # of them, copies in the place of missing ones
     time: str = field(default_factory=lambda: _now())
     run: str = field(default_factory=lambda: _RUN)
 
@@ -96,6 +97,7 @@ def verdict_from_strip(
         lost_before=strip.missing_before,
         latency_ns=strip.waited_ns,
         lines=strip.lines,
+        filled=strip.filled,
     )
 
 

@@ -35,6 +35,7 @@ def compile_run(
     recipe: Recipe | None = None,
     precision: str | None = None,
     threads: int | None = None,
+    with_half: bool = False,
     on_stage: Callable[[StageReport], None] | None = None,
 ) -> CompileReport:
     """Compile the run folder at `path` for a target; without a recipe, with the target's or the default one.
@@ -58,6 +59,7 @@ def compile_run(
         prepare=_prepare,
         keep_in_float=model.network.kept_in_float,
         set_threshold=lambda answer: _threshold(answer, run, products, held_out),
+        with_half=with_half,
         on_stage=on_stage,
     )
 

@@ -33,6 +33,7 @@ from edgead.compile.calibration import PreparedImage, calibration_list, check_ap
 from edgead.compile.export import check_parity, onnx_from_model, torch_answers
 from edgead.compile.gate import GateResult, drops, map_correlation, measure, pass_gate
 from edgead.compile.graph import describe_graph
+from edgead.compile.half import half_onnx_from_onnx
 from edgead.compile.quantize import int8_onnx_from_onnx, matching_operations
 from edgead.compile.recipe import Recipe
 from edgead.compile.reference import reference_from_answers, reference_images
@@ -40,8 +41,10 @@ from edgead.compile.stages import CompileReport, StageLog, StageReport
 from edgead.data.target import Target
 from edgead.errors import CompileError, UnknownNameError
 from edgead.runtime.engines import ENGINES
+from edgead.runtime.engines.base import HALF_MODEL
 
 MODEL_FILE = "model.onnx"
+_HALF_CORRELATION = 0.99  # of its maps with float's; ten bits of mantissa are far above it
 CALIBRATION_FILE = "calibration.json"
 PRECISIONS = ("int8", "f32")
 # Largest relative difference of torch and ONNX Runtime. They sum in different orders: up to 6e-6 was
@@ -93,6 +96,7 @@ def compile_model(
     prepare: Callable[[nn.Module], nn.Module] | None = None,
     keep_in_float: Sequence[str] = (),
     set_threshold: SetThreshold | None = None,
+    with_half: bool = False,
     on_stage: Callable[[StageReport], None] | None = None,
 ) -> CompileReport:
     """Export, quantize, judge and pack a model (uint8 B H W 3 -> map B h w, score B) for a target.
@@ -100,9 +104,10 @@ def compile_model(
     `prepare` makes what is exported of a copy of the model (batch norms folded, say); its graph is held to
     the model as it came. `keep_in_float` names operations, or patterns of names, that stay in float whatever
     the recipe says. `set_threshold` sets the threshold again with the compiled model, whose scores INT8
-    has moved a little: it is given a function from images to that model's answers. Raises AccuracyGateError
-    when INT8 costs more than the recipe allows, CompileError and BundleError otherwise; the file at `out` is
-    then as it was.
+    has moved a little: it is given a function from images to that model's answers. `with_half` packs the
+    model in half precision beside the one in INT8, for a device that finds it faster. Raises
+    AccuracyGateError when INT8 costs more than the recipe allows, CompileError and BundleError otherwise; the
+    file at `out` is then as it was.
     """
     started, log, out = time.perf_counter(), StageLog(on_stage), Path(out)
     _check_engine(target)
@@ -113,7 +118,8 @@ def compile_model(
     float_answers = answers_of_onnx(original, [item.image for item in images.gate], threads=threads)
     manifest = _manifest(provenance, target, precision, (height, width), float_answers[0][0].shape)
     result = job.quantize(original, manifest, float_answers)
-    return job.pack(result, manifest, out=out, set_threshold=set_threshold, started=started)
+    half = job.half(original, float_answers) if with_half and precision == "int8" else None
+    return job.pack(result, manifest, out=out, half=half, set_threshold=set_threshold, started=started)
 
 
 @dataclass(frozen=True)
@@ -174,6 +180,20 @@ class _Job:
             notes.content, notes.comparison = result.model, _gate_comparison(result)
         return result
 
+    def half(self, original: bytes, float_answers: list[Answer]) -> bytes:
+        with self.log.stage("half_onnx_from_onnx", HALF_MODEL) as notes:
+            content = half_onnx_from_onnx(original)
+            images = [item.image for item in self.images.gate]
+            answers = answers_of_onnx(content, images, threads=self.threads)
+            correlation = map_correlation(float_answers, answers)
+            if not correlation >= _HALF_CORRELATION:  # also when it is not a number: a map that overflows
+                raise CompileError(
+                    f"In half precision the maps' correlation with float is {correlation:.4f}, expected at "
+                    f"least {_HALF_CORRELATION}: values leave its range. Compile without --with-half."
+                )
+            notes.content, notes.comparison = content, f"maps correlate with float by {correlation:.5f}"
+        return content
+
     def _answers(self, model: bytes, manifest: Manifest, items: Sequence[PreparedImage]) -> list[Answer]:
         return answers_of_engine(model, manifest, [item.image for item in items], threads=self.threads)
 
@@ -183,10 +203,11 @@ class _Job:
         manifest: Manifest,
         *,
         out: Path,
+        half: bytes | None,
         set_threshold: SetThreshold | None,
         started: float,
     ) -> CompileReport:
-        files = {MODEL_FILE: result.model}
+        files = {MODEL_FILE: result.model} | ({HALF_MODEL: half} if half is not None else {})
         digest = ""
         if self.precision == "int8":
             files[CALIBRATION_FILE] = calibration_list(self.images.calibration)

@@ -7,6 +7,7 @@ import os
 import re
 from pathlib import Path
 
+import onnx
 import pytest
 from click.testing import CliRunner
 from standin import StandIn
@@ -36,6 +37,21 @@ def test_a_model_becomes_a_bundle_that_inspects(
     assert result.anomaly_map.shape == images.gate[0].image.shape[:2]
     listed = json.loads(bytes(read_bundle(out).read("calibration.json")))["images"]
     assert len(listed) == len(images.calibration)
+
+
+def test_the_half_precision_model_lies_beside_the_one_in_int8(
+    standin: StandIn, images: ImageSets, provenance: Provenance, lenient: Recipe, tmp_path: Path
+) -> None:
+    out = tmp_path / "part.edgead"
+    report = _compile(standin, images, provenance, lenient, out, with_half=True)
+    assert "half_onnx_from_onnx" in [stage.name for stage in report.stages]
+    half = onnx.load_model_from_string(read_bundle(out).read("model.f16.onnx"))
+    assert "QuantizeLinear" not in {node.op_type for node in half.graph.node}
+    weights = [item for item in half.graph.initializer if len(item.dims) == 4]
+    assert weights
+    assert {item.data_type for item in weights} == {onnx.TensorProto.FLOAT16}
+    with edgead.open(out) as inspector:  # the engines without a choice take the one in INT8
+        assert inspector.verification is not None
 
 
 def _compile(model: StandIn, images: ImageSets, provenance: Provenance, recipe: Recipe, out: Path, **more):

@@ -14,6 +14,8 @@ from edgead.errors import EngineError, UsageError
 
 ModelFiles = Mapping[str, bytes | memoryview]
 
+HALF_MODEL = "model.f16.onnx"  # in a bundle in INT8: the same model in half precision, without Q/DQ
+
 # Names in the deployed graph, the same for every engine.
 IMAGE_INPUT, MAP_OUTPUT, SCORE_OUTPUT = "image", "anomaly_map", "score"
 

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 
 from edgead.bundle import Manifest, Reference
 from edgead.errors import EngineError
+from edgead.runtime.engines.base import HALF_MODEL
 from edgead.runtime.engines.tensorrt.builder import OutOfMemoryError, Recipe
 from edgead.runtime.engines.tensorrt.device import CudaDevice
 from edgead.runtime.engines.tensorrt.execution import Executor
 from edgead.runtime.engines.tensorrt.logger import MessageLog
 from edgead.runtime.verification import Verification, verify_engine
 
-HALF_MODEL = "model.f16.onnx"  # the model without Q/DQ, beside the one with them
 _LOG = logging.getLogger("edgead.tensorrt")
 
 

@@ -109,7 +109,7 @@ def _settings(*, minutes: float | None, **chosen: Any) -> TrainSettings:
         backbone=chosen["backbone"],
         stages=_numbers("--stages", chosen["stages"]),
         budgets=_numbers("--budgets", chosen["budgets"]),
-        input_size=_size(chosen["input_size"]),
+        input_size=input_size_from_text(chosen["input_size"]),
     )
     given = {
         name: chosen[name] for name in ("steps", "batch", "learning_rate", "seed", "false_alarm_rate")
@@ -151,7 +151,7 @@ def _numbers(option: str, text: str | None, *, separator: str = ",") -> tuple[in
         ) from None
 
 
-def _size(text: str | None) -> tuple[int, int] | None:
+def input_size_from_text(text: str | None) -> tuple[int, int] | None:
     """(height, width) of "256" or "256x512"."""
     sides = _numbers("--input-size", text, separator="x")
     if sides is None:

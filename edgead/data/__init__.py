@@ -40,18 +40,31 @@ def read_data(kind: str, name_or_path: str | os.PathLike[str]) -> tuple[str, dic
 
     Raises UnknownNameError with near matches, DataError for an unreadable file, UsageError for bad TOML.
     """
-    text = os.fspath(name_or_path)
-    if text.endswith(_SUFFIX) or Path(text).name != text:
-        return Path(text).stem, _parse(_read_user_file(Path(text), kind), text)
-    names = list_data(kind)
-    if text not in names:
-        raise UnknownNameError(KINDS[kind], text, names)
-    return text, _parse(_folder(kind).joinpath(text + _SUFFIX).read_bytes(), text + _SUFFIX)
+    name, origin, text = _find(kind, name_or_path)
+    return name, _parse(text, origin)
+
+
+def read_data_text(kind: str, name_or_path: str | os.PathLike[str]) -> str:
+    """The text of a file that `read_data` reads, comments included; raises what that raises."""
+    _, origin, text = _find(kind, name_or_path)
+    _parse(text, origin)
+    return text.decode("utf-8")
 
 
 def read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
     """A TOML file that comes with edgead; UsageError where it is not valid."""
     return _parse(Path(path).read_bytes(), os.fspath(path))
+
+
+def _find(kind: str, name_or_path: str | os.PathLike[str]) -> tuple[str, str, bytes]:
+    """Name, origin for messages, and bytes."""
+    text = os.fspath(name_or_path)
+    if text.endswith(_SUFFIX) or Path(text).name != text:
+        return Path(text).stem, text, _read_user_file(Path(text), kind)
+    names = list_data(kind)
+    if text not in names:
+        raise UnknownNameError(KINDS[kind], text, names)
+    return text, text + _SUFFIX, _folder(kind).joinpath(text + _SUFFIX).read_bytes()
 
 
 def _folder(kind: str) -> Traversable:

@@ -31,16 +31,11 @@ class StageChoice:
 
 @dataclass(frozen=True)
 class HeadChoice:
-    """One way to build what follows the stages: `residuals` passed on, the size of the bank (0: none).
-
-    `value` is added; the values of the stages are multiplied by `passed`, the share of what they tell that
-    gets through the residual selection.
-    """
+    """One way to build what follows the stages: `residuals` passed on, the size of the bank (0: none)."""
 
     residuals: int
     bank_size: int
     value: float
-    passed: float
     costs: tuple[float, ...]
 
 
@@ -100,7 +95,7 @@ def _of_family(family: Family, limits: Floats) -> list[Candidate]:
     for channels, labels in sorted(states.items()):
         for head in family.heads(channels):
             table = labels.table.copy()
-            table[:, 0] = table[:, 0] * head.passed - head.value
+            table[:, 0] -= head.value
             table[:, 1:] += head.costs
             within = np.flatnonzero((table[:, 1:] <= limits).all(axis=1))
             for row in within[_unbeaten(table[within])]:

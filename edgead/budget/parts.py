@@ -8,22 +8,47 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 from edgead.budget.layers import Layer, layers_of
 from edgead.models.backbones import feature_info
+from edgead.models.backbones.base import STAGES
 from edgead.models.good_features import _BLOCK
+from edgead.models.inspection import ScoreRule
 from edgead.models.realnet import RealNetConfig
 
 Grid = tuple[int, int]  # height, width
 
 
-@functools.lru_cache(maxsize=64)
+def network_layers(config: RealNetConfig) -> tuple[Layer, ...]:
+    """The whole network: what `layers_of` notes, for compact parts."""
+    channels = sum(config.budgets)
+    passed = 2 * (config.residuals // 2) or channels
+    stages = zip(config.stages, config.budgets, config.reconstruction_widths, strict=True)
+    return (
+        *backbone_layers(config.backbone, config.stages[-1], config.input_size),
+        *(layer for stage, m, w in stages for layer in stage_layers(config, stage, m, w)),
+        *selection_layers(config, channels, config.residuals),
+        *discriminator_layers(config, passed, config.discriminator_width),
+        *bank_layers(config, config.bank_stages, config.bank_size),
+        *score_layers(config),
+    )
+
+
 def backbone_layers(backbone: str, deepest: int, size: Grid) -> tuple[Layer, ...]:
     """The backbone cut behind its stage `deepest`, for images of height x width."""
+    whole = _whole_backbone(backbone, size)
+    cut = f"backbone.layer{deepest}."
+    last = max(number for number, layer in enumerate(whole) if layer.name.startswith(cut))
+    return whole[: last + 1]
+
+
+@functools.lru_cache(maxsize=32)
+def _whole_backbone(backbone: str, size: Grid) -> tuple[Layer, ...]:
+    deepest = STAGES[-1]
     config = RealNetConfig(
         backbone=backbone, stages=(deepest,), budgets=(1,), reconstruction_widths=(1,), grid_stage=deepest,
-        residuals=0, residual_map_stages=(), bank_stages=(), input_height=size[0], input_width=size[1],
+        discriminator_width=1, residuals=0, residual_map_stages=(), bank_stages=(), input_height=size[0],
+        input_width=size[1],
     )  # fmt: skip
     return tuple(layer for layer in layers_of(config) if layer.part == "backbone")
 
@@ -121,22 +146,26 @@ def bank_layers(config: RealNetConfig, stages: Sequence[int], size: int) -> tupl
 
 def score_layers(config: RealNetConfig) -> tuple[Layer, ...]:
     """The map and the score, but for the mean residuals of the stages in the map (`stage_layers`)."""
-    lean = replace(
-        config,
-        budgets=(1,) * len(config.stages),
-        reconstruction_widths=(1,) * len(config.stages),
-        residuals=0,
-        discriminator_width=1,
-        bank_components=1,
-        bank_size=1,
-    )
-    return tuple(layer for layer in layers_of(lean) if layer.part == "score" and not _is_mean(layer, config))
-
-
-def _is_mean(layer: Layer, config: RealNetConfig) -> bool:
-    """Whether it is the mean over the one channel of a stage in the map."""
-    sizes = {_cells(_grid(config, stage)) for stage in config.residual_map_stages}
-    return layer.kind == "reduce" and layer.output_bytes == layer.input_bytes and layer.output_bytes in sizes
+    part, cells = "score", 4 * _cells(_grid(config, config.grid_stage))
+    highest = max(1, round(ScoreRule().top_share * cells))
+    pooled = [_move(part, "topk", cells, highest), _move(part, "reduce", highest, 1)]
+    single = [_move(part, "elementwise", 1)] * 3  # a pooled view, scaled and weighted
+    layers = [_move(part, "elementwise", cells)] * 4 + pooled + single
+    for number, stage in enumerate(config.residual_map_stages):
+        own = _cells(_grid(config, stage))
+        layers += [_move(part, "elementwise", own)] * 4  # the logarithm, and the scale
+        layers += [_move(part, "resize", own, cells)] if own != cells else []
+        layers += [_move(part, "elementwise", 2 * cells, cells)] if number else []
+    if config.residual_map_stages:
+        layers += [_move(part, "elementwise", cells), *pooled, *single]
+    if config.bank_stages:
+        own = _cells(_grid(config, config.bank_stages[-1]))
+        layers += [_move(part, "elementwise", own)] * 2
+        layers += [_move(part, "resize", own, cells)] if own != cells else []
+        layers += [_move(part, "elementwise", cells), _move(part, "reduce", own, 1), *single]
+    views = 1 + bool(config.residual_map_stages) + bool(config.bank_stages)
+    layers += [_move(part, "elementwise", 2 * cells, cells), _move(part, "elementwise", 2, 1)] * (views - 1)
+    return tuple(layers)
 
 
 def _grid(config: RealNetConfig, stage: int) -> Grid:

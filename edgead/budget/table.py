@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgead.budget.layers import Layer, layers_of
+from edgead.budget.layers import Layer
 from edgead.budget.measure import MeasuredOn
+from edgead.budget.parts import network_layers
 from edgead.budget.prediction import MEASURED_TABLE, Prediction
 from edgead.budget.space import configuration
 from edgead.errors import EdgeadError, UsageError
@@ -131,7 +132,8 @@ class LinearModel:
 
     constant: float
     per_unit: Mapping[tuple[str, str], float]
-    relative_error: float | None  # median, on points left out of the fit
+    relative_error: float  # median, on points left out of the fit
+    margin: float  # by which nine of ten of these exceeded what was told of them, at most; not below 0
 
     def costs(self, work: Work) -> dict[tuple[str, str], float]:
         """The cost of each kind of work; what no point of the table did costs nothing."""
@@ -146,7 +148,7 @@ def _fitted(table: MeasuredTable, precision: str) -> TableModel:
             f"The table of this target has {len(points)} points in {precision}, of {_LEAST_POINTS} at least. "
             "Measure the device again: edgead targets measure --out my-device.toml"
         )
-    layers = [layers_of(point.config) for point in points]
+    layers = [network_layers(point.config) for point in points]
     remembered = [point.memory_mb for point in points if point.memory_mb is not None]
     return TableModel(
         time=_fit([_work(found) for found in layers], [point.ms for point in points]),
@@ -162,14 +164,17 @@ def _fit(work: Sequence[Work], measured: Sequence[float]) -> LinearModel:
     kinds = sorted({kind for one in work for kind in one})
     rows = np.array([[1.0, *(one.get(kind, 0.0) for kind in kinds)] for one in work])
     values = np.array(measured)
-    errors = np.empty(len(values))
+    exceeded = np.empty(len(values))
     for fold in range(_FOLDS):
         left_out = np.arange(len(values)) % _FOLDS == fold
         costs = _solve(rows[~left_out], values[~left_out])
-        errors[left_out] = np.abs(rows[left_out] @ costs / values[left_out] - 1)
+        exceeded[left_out] = values[left_out] / (rows[left_out] @ costs) - 1
     costs = _solve(rows, values)
     return LinearModel(
-        float(costs[0]), dict(zip(kinds, costs[1:].tolist(), strict=True)), float(np.median(errors))
+        float(costs[0]),
+        dict(zip(kinds, costs[1:].tolist(), strict=True)),
+        relative_error=float(np.median(np.abs(exceeded))),
+        margin=max(0.0, float(np.quantile(exceeded, 0.9))),
     )
 
 

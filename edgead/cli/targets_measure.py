@@ -153,7 +153,7 @@ def _measure(
     from edgead.files import write_bytes
     from edgead.runtime.machine import usable_cores
 
-    models = _index(folder)
+    models = models_of(folder)
     threads = threads or usable_cores()
     circumstances = measured_on(base.engine, threads=threads, clock=clock)
     with progress_share("Measuring") as on_progress:
@@ -170,7 +170,7 @@ def _measure(
     }
 
 
-def _index(folder: Path) -> list[Model]:
+def models_of(folder: Path) -> list[Model]:
     from edgead.budget.measure import Model
 
     path = folder / _INDEX

@@ -30,11 +30,16 @@ def score_channels(features_normal: Tensor, features_anomalous: Tensor, masks: T
     NaN; one whose difference is constant, the loss of a map of zeros.
     """
     _check_pair(features_normal, features_anomalous, masks)
-    difference = (features_anomalous.float() - features_normal.float()).square()  # B C h w
-    low, high = difference.amin(dim=(0, 2, 3), keepdim=True), difference.amax(dim=(0, 2, 3), keepdim=True)
-    scaled = (difference - low) / (high - low + _EPSILON)
-    target = _masks_at(masks, scaled.shape[-2:]).to(scaled.device)
+    scaled = scaled_difference(features_normal, features_anomalous)
+    target = masks_at(masks, scaled.shape[-2:]).to(scaled.device)
     return (scaled - target).square().double().mean(dim=(0, 2, 3))
+
+
+def scaled_difference(features_normal: Tensor, features_anomalous: Tensor) -> Tensor:
+    """Squared difference of each channel, brought to 0..1 over the batch: B C h w, float32."""
+    difference = (features_anomalous.float() - features_normal.float()).square()
+    low, high = difference.amin(dim=(0, 2, 3), keepdim=True), difference.amax(dim=(0, 2, 3), keepdim=True)
+    return (difference - low) / (high - low + _EPSILON)
 
 
 def select_channels(scores: Sequence[float] | Tensor, budget: int) -> tuple[int, ...]:
@@ -235,10 +240,11 @@ class SelectChannels(nn.Module):
         ]  # fmt: skip
 
 
-def _masks_at(masks: Tensor, size: Sequence[int]) -> Tensor:
+def masks_at(masks: Tensor, size: Sequence[int]) -> Tensor:
+    """Masks at the resolution of features, 0 or 1, B 1 h w."""
     planes = masks.ne(0).float()
     planes = planes if planes.ndim == 4 else planes[:, None]
-    return nn.functional.interpolate(planes, tuple(size), mode="nearest")  # B 1 h w
+    return nn.functional.interpolate(planes, tuple(size), mode="nearest")
 
 
 def _check_pair(normal: Tensor, anomalous: Tensor, masks: Tensor) -> None:

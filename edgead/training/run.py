@@ -4,6 +4,7 @@ run.json             settings, selection of channels, score rule, threshold, hel
 split.json           which good images trained and which were held out, with their hashes
 weights.safetensors  the trained network without its published backbone
 history.jsonl        losses along the way
+plan.json            where a budget was given: the network chosen for it, and what that is predicted to cost
 checkpoint.safetensors  only while a training is under way
 """
 
@@ -28,6 +29,7 @@ from edgead.training.settings import TrainSettings
 SCHEMA_VERSION = 1
 RUN_FILE, SPLIT_FILE, WEIGHTS_FILE = "run.json", "split.json", "weights.safetensors"
 HISTORY_FILE, CHECKPOINT_FILE = "history.jsonl", "checkpoint.safetensors"
+PLAN_FILE = "plan.json"
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ from edgead.training.loop import OnProgress, Progress, Trainer
 from edgead.training.run import (
     CHECKPOINT_FILE,
     HISTORY_FILE,
+    PLAN_FILE,
     RUN_FILE,
     SCHEMA_VERSION,
     SPLIT_FILE,
@@ -304,7 +305,7 @@ def _check_out(folder: Path, identity: str) -> None:
 
 def _is_ours(path: Path) -> bool:
     """A file of a run, or the unfinished temporary one that a kill left of it."""
-    known = (RUN_FILE, SPLIT_FILE, WEIGHTS_FILE, CHECKPOINT_FILE, HISTORY_FILE)
+    known = (RUN_FILE, SPLIT_FILE, WEIGHTS_FILE, CHECKPOINT_FILE, HISTORY_FILE, PLAN_FILE)
     return path.name in known or path.name.startswith(tuple(f".{name}." for name in known))
 
 

@@ -196,17 +196,21 @@ def planned(table: MeasuredTable, how: How, budgets: Sequence[float]) -> list[Ro
         models, engine="openvino", threads=how.threads, clock=how.clock, rounds=4 if how.quick else 12
     )
     met = [one.ms <= plan.limits.latency_ms for one, plan in zip(found, plans, strict=True)]
-    words = "; ".join(
-        f"asked {plan.limits.latency_ms:.2f} ms, predicted {plan.prediction.total_ms:.2f}, "
-        f"measured {one.ms:.2f}, stages {plan.config.stages}, channels {plan.config.budgets}, keeps {plan.kept:.1%}"
-        for one, plan in zip(found, plans, strict=True)
-    )  # fmt: skip
+    words = "; ".join(_met(plan, one) for plan, one in zip(plans, found, strict=True))
     return [
         Row("planned INT8 models that meet their budget", float(sum(met)), f"of {len(met)}", float(len(met)),
             higher_is_better=True, how=f"{how.words}; {words}"),
         Row("time to choose, after the AFS pass", seconds[0], "s", 2.0,
             how=f"mean of {len(plans)}; {seconds[1]:.2f} s of processor time; the first fits the table"),
     ]  # fmt: skip
+
+
+def _met(plan: Plan, one: Measured) -> str:
+    config = plan.config
+    return (
+        f"asked {plan.limits.latency_ms:.2f} ms, predicted {plan.prediction.total_ms:.2f}, "
+        f"measured {one.ms:.2f}: stages {config.stages}, channels {config.budgets}, keeps {plan.kept:.1%}"
+    )
 
 
 def plans_for(

@@ -42,6 +42,7 @@ _TITLES = {
 @click.option(
     "--report", "report_path", type=click.Path(path_type=Path), metavar="FILE", help="Write HTML here."
 )
+@click.option("--target", metavar="NAME", help="Predict for this profile.  [default: the bundle's]")
 @engine_option
 @threads_option
 @json_option
@@ -52,6 +53,7 @@ def command(
     count: int,
     warm_up: float,
     report_path: Path | None,
+    target: str | None,
     json_path: str | None,
     **settings: Any,
 ) -> None:
@@ -65,7 +67,8 @@ def command(
     Without IMAGES (files, folders, patterns) the bundle's reference images are used, which need no resize.
     Files are read before the clock starts. The full-size map and the regions, which inspect() leaves until
     they are asked for, are a stage of their own. Next to each call, in turns before and after it, the engine
-    is called alone with the same image: the difference is what edgead adds.
+    is called alone with the same image: the difference is what edgead adds. Where the target's profile can
+    predict, the prediction stands beside.
     """
     from edgead.bundle import read_bundle
     from edgead.runtime.inspector import Inspector
@@ -77,6 +80,7 @@ def command(
     with Inspector(opened, **settings) as inspector:
         run = measure(inspector, pictures, scenario=scenario)
         report = describe_run(run, opened, inspector, pictures)
+    report["prediction"] = _predicted(opened, report, target)
     if json_path is not None:
         write_json(json_path, report)
     if report_path is not None:
@@ -157,6 +161,15 @@ def describe_run(run: LatencyRun, bundle: Bundle, inspector: Inspector, images: 
     }
 
 
+def _predicted(bundle: Bundle, report: dict[str, Any], target: str | None) -> dict[str, Any]:
+    """The prediction with the engine's measured p50; after the measurement, for it loads other libraries."""
+    from edgead.cli.bench_prediction import predict_bundle
+
+    chosen = report["engine"].get("inference_num_threads") or report["machine"]["usable_cores"]
+    prediction = predict_bundle(bundle.manifest, target=target, threads=int(chosen))
+    return {**prediction, "measured_ms": report["stages_ns"]["engine"]["p50"] / 1e6}
+
+
 def _write_report(path: Path, run: LatencyRun, report: dict[str, Any]) -> None:
     from edgead.report import ReportData, latency_from_samples, write_report
 
@@ -168,6 +181,7 @@ def _write_report(path: Path, run: LatencyRun, report: dict[str, Any]) -> None:
         versions=machine["versions"],
         machine={"processor": machine["cpu"], "usable cores": machine["usable_cores"], **report["engine"]},
         notes=[f"Not valid: {doubt}." for doubt in report["doubts"]],
+        prediction=report["prediction"] if "ms" in report["prediction"] else None,
     )
     write_report(path, data)
 
@@ -189,4 +203,16 @@ def _print(report: dict[str, Any]) -> None:
     click.echo(f"inspect() over the engine alone: {report['overhead']:+.1%} (p50)")
     if note := engine.get("note"):
         click.echo(f"note: {note}")
+    _print_prediction(report["prediction"])
     click.echo("valid" if report["valid"] else "NOT VALID: " + "; ".join(report["doubts"]))
+
+
+def _print_prediction(prediction: dict[str, Any]) -> None:
+    if "missing" in prediction:
+        click.echo(f"no prediction: {prediction['missing']}")
+        return
+    told, measured = prediction["ms"], prediction["measured_ms"]
+    off = f"{told / measured - 1:+.1%}"
+    click.echo(f"predicted for the engine alone: {told:.3f} ms, {off} of the p50 ({prediction['basis']})")
+    for note in prediction["notes"]:
+        click.echo(f"  {note}")

@@ -10,6 +10,7 @@ import click
 
 from edgead.cli.options import json_option, write_json
 from edgead.cli.stage_progress import stage_progress
+from edgead.cli.train_plan import PLAN_OPTIONS, plan_options, planned_settings
 from edgead.errors import TrainingError, UsageError
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ _PRESETS = (
 @click.option("--learning-rate", type=float, help="[default: 0.001]")
 @click.option("--seed", type=click.IntRange(min=0), help="[default: 0]")
 @click.option("--false-alarm-rate", type=float, help="Good parts that may be rejected.  [default: 0.02]")
+@plan_options
 @json_option
 def command(
     data: tuple[Path, ...], out: Path, minutes: float | None, json_path: str | None, **chosen: Any
@@ -73,13 +75,23 @@ def command(
       edgead train parts/good --out runs/part --minutes 20 --synthesis seamless=0.3,near=0.7
       edgead train parts/good --out runs/part --synthesis sets/part
       edgead train parts/screw parts/nut parts/clip --model invad --out runs/all
+      edgead train parts/good --out runs/part --target my-device.toml --latency-ms 6
       torchrun --nproc-per-node 2 -m edgead train parts/good --out runs/part
 
     Some good images are held out: they set the threshold. Test images are not read. When RUN holds an
     unfinished training with the same settings on the same images, it goes on from the last checkpoint, to the
     same result; just give the same command again.
+
+    With --target and --latency-ms, the network is the best that takes no more there: its stages, channels and
+    sizes are chosen by what they tell of synthetic anomalies and by what they cost on the device
+    (`edgead targets measure`).
     """
+    asked = {name: chosen.pop(name) for name in PLAN_OPTIONS}
     settings = _settings(minutes=minutes, **chosen)
+    planned = planned_settings(data, out, settings, chosen, json_path=json_path, **asked)
+    if planned is None:
+        return
+    settings = planned
     from edgead.training.train import train
 
     try:

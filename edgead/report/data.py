@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -80,7 +81,9 @@ class ReportData:
     `evaluation` should hold its maps (`evaluate(..., keep_maps=True)`); `dataset` names what it ran on.
     `stages` has the figures before and after compiling in order, {"float": {...}, "int8": {...}}, measured on
     `stages_measured_on`. `trained` says what was trained on what, `chosen_by` which data chose what (the
-    threshold, the checkpoint, the calibration), both as facts in the reader's words.
+    threshold, the checkpoint, the calibration), both as facts in the reader's words. `plan` is a plan for a
+    budget as JSON; `prediction` what was predicted for a device ("ms", "basis", "notes") and, where it was
+    measured, the engine's median there ("measured_ms").
     """
 
     title: str
@@ -97,6 +100,8 @@ class ReportData:
     versions: Mapping[str, str] = field(default_factory=dict)
     machine: Facts = field(default_factory=dict)
     notes: Sequence[str] = ()
+    plan: Mapping[str, Any] | None = None
+    prediction: Mapping[str, Any] | None = None
 
 
 def _percentiles(values: np.ndarray, counts: np.ndarray) -> dict[str, float]:

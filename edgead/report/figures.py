@@ -118,6 +118,25 @@ def latency_histogram(
         return _svg(figure)
 
 
+def frontier(
+    latencies: np.ndarray, kept: np.ndarray, *, chosen: tuple[float, float], budget: float | None
+) -> str:
+    """Return the best that every latency allows, in percent, as steps; the choice and its budget marked."""
+    with mpl.rc_context(_STYLE):
+        figure, axes = _axes(7.2, 3.1)
+        axes.step(latencies, kept, where="post", color=GOOD_COLOUR, linewidth=1.8)
+        axes.plot(*chosen, "o", color=INK, markersize=6, zorder=3, clip_on=False)
+        axes.annotate("chosen", chosen, xytext=(7, -12), textcoords="offset points", fontsize=8)
+        shown = budget is not None and budget <= 1.2 * float(latencies.max())
+        if budget is not None and shown:
+            axes.axvline(budget, color=BAD_COLOUR, linewidth=1.6)
+            _label(axes, f"budget {budget:g} ms", budget, 0.08)
+        axes.set_ylim(0, 101)
+        axes.set_xlabel("predicted latency with its margin, ms")
+        axes.set_ylabel("discriminating power kept, %")
+        return _svg(figure)
+
+
 def _axes(width: float, height: float) -> tuple[Figure, Any]:
     figure = _figure(width, height)
     axes = figure.add_subplot()

@@ -17,7 +17,7 @@ from markupsafe import Markup
 from edgead.errors import DataError
 from edgead.evaluation import GOOD, Evaluation
 from edgead.files import write_bytes
-from edgead.report import figures
+from edgead.report import budget, figures
 from edgead.report.data import NOT_MEASURED, ReportData
 from edgead.report.pictures import case_groups, heat_scale, scale_legend, verdict_of
 
@@ -70,7 +70,18 @@ def render(data: ReportData) -> str:
         stages=_stages(data.stages),
         latency=_latency_table(data),
         late=_late(data),
+        **_budget(data),
     )
+
+
+def _budget(data: ReportData) -> dict[str, Any]:
+    plan, prediction = data.plan, data.prediction
+    return {
+        "plan_facts": budget.plan_facts(plan) if plan else None,
+        "plan_rows": budget.plan_rows(plan) if plan else (),
+        "frontier": _svg_uri(budget.frontier_svg(plan)) if plan else None,
+        "prediction": budget.prediction_facts(prediction) if prediction else None,
+    }
 
 
 def _pictures(data: ReportData, threshold: float | None) -> dict[str, Any]:

@@ -82,7 +82,7 @@ def train(
     folder = Path(out)
     products = _open(data, settings)
     identity = _identity(settings, products, minutes)
-    _check_out(folder, identity)
+    check_out(folder)
     images, counts = _load(products.train, settings)
     with process_group() as (rank, world):
         trainer = Trainer(
@@ -289,7 +289,8 @@ def _shared(settings: TrainSettings, world: int) -> TrainSettings:
     return TrainSettings(**changed)
 
 
-def _check_out(folder: Path, identity: str) -> None:
+def check_out(folder: Path) -> None:
+    """Raise TrainingError unless a training may write to `folder`, or go on in it."""
     if folder.exists() and not folder.is_dir():
         raise TrainingError(f"{folder} is a file; --out names a folder. Give another one.")
     if (folder / RUN_FILE).exists():

@@ -9,7 +9,8 @@ to trying everything.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import bisect
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,12 +72,16 @@ def undominated(families: Iterable[Family], *, limits: Sequence[float]) -> tuple
 
     Costs equal or below the limits are within. Networks that tie in value and all costs appear once.
     """
-    found = [candidate for family in families for candidate in _of_family(family, np.asarray(limits, float))]
-    if not found:
+    blocks = [block for family in families for block in _of_family(family, np.asarray(limits, float))]
+    if not blocks:
         return ()
-    table = np.array([(-candidate.value, *candidate.costs) for candidate in found])
-    kept = [found[position] for position in _unbeaten(table)]
-    return tuple(sorted(kept, key=lambda candidate: candidate.costs))
+    kept = _unbeaten(np.concatenate([block.table for block in blocks]))
+    ends = np.cumsum([len(block.table) for block in blocks])
+    found = []
+    for position in kept.tolist():
+        number = int(np.searchsorted(ends, position, side="right"))
+        found.append(blocks[number].candidate(position - int(ends[number]) + len(blocks[number].table)))
+    return tuple(sorted(found, key=lambda candidate: candidate.costs))
 
 
 def best_within(candidates: Sequence[Candidate], limits: Sequence[float]) -> Candidate | None:
@@ -86,23 +91,33 @@ def best_within(candidates: Sequence[Candidate], limits: Sequence[float]) -> Can
     return max(within, key=lambda c: (c.value, tuple(-cost for cost in c.costs)), default=None)
 
 
-def _of_family(family: Family, limits: Floats) -> list[Candidate]:
+@dataclass(frozen=True)
+class _Block:
+    """Whole networks of one family with one head."""
+
+    family: Family
+    head: HeadChoice
+    table: Floats
+    choices: NDArray[np.int64]
+
+    def candidate(self, row: int) -> Candidate:
+        picked = zip(self.family.stages, self.choices[row].tolist(), strict=True)
+        stages = tuple(choices[position] for choices, position in picked)
+        value, *costs = self.table[row].tolist()
+        return Candidate(stages, self.head, -value, tuple(costs))
+
+
+def _of_family(family: Family, limits: Floats) -> Iterator[_Block]:
     """Join the stages one by one, keyed by the sum of channels, then every head."""
     states = {0: _Labels(np.array([[0.0, *family.costs]]), np.zeros((1, 0), np.int64))}
     for choices in family.stages:
         states = _joined(states, choices, limits)
-    found = []
     for channels, labels in sorted(states.items()):
         for head in family.heads(channels):
-            table = labels.table.copy()
-            table[:, 0] -= head.value
-            table[:, 1:] += head.costs
-            within = np.flatnonzero((table[:, 1:] <= limits).all(axis=1))
-            for row in within[_unbeaten(table[within])]:
-                picked = zip(family.stages, labels.choices[row], strict=True)
-                stages = tuple(choices[position] for choices, position in picked)
-                found.append(Candidate(stages, head, float(-table[row, 0]), tuple(table[row, 1:].tolist())))
-    return found
+            table = labels.table + np.array([-head.value, *head.costs])
+            within = (table[:, 1:] <= limits).all(axis=1)
+            if within.any():
+                yield _Block(family, head, table[within], labels.choices[within])
 
 
 def _joined(
@@ -135,7 +150,8 @@ def _unbeaten(table: Floats) -> NDArray[np.int64]:
     """Positions of the rows that no other row equals or undercuts in every column; of equal rows, the first.
 
     Rows come in lexicographic order, so that only an earlier one can beat a row. With two columns, it does
-    when its second column has been reached before; with more, each row is held against those kept so far.
+    when its second column has been reached before; with three, the second and third of the rows kept so far
+    form a staircase, on which one place is looked up; with more, each row is held against all those kept.
     """
     if not len(table):
         return np.zeros(0, np.int64)
@@ -143,12 +159,33 @@ def _unbeaten(table: Floats) -> NDArray[np.int64]:
     rows = table[order]
     if rows.shape[1] == 2:
         best = np.minimum.accumulate(rows[:, 1])
-        keep = np.concatenate(([True], rows[1:, 1] < best[:-1]))
-        return np.asarray(order[keep])
+        kept = np.concatenate(([True], rows[1:, 1] < best[:-1]))
+        return np.asarray(order[kept])
+    return np.asarray(order[_above_stairs(rows) if rows.shape[1] == 3 else _one_by_one(rows)])
+
+
+def _above_stairs(rows: Floats) -> list[int]:
+    """The rows of three columns, in lexicographic order, that no earlier one beats."""
+    kept: list[int] = []
+    stairs_x: list[float] = []  # rising
+    stairs_y: list[float] = []  # falling
+    for position, (x, y) in enumerate(rows[:, 1:].tolist()):
+        at = bisect.bisect_right(stairs_x, x)
+        if at and stairs_y[at - 1] <= y:
+            continue
+        kept.append(position)
+        end = at = bisect.bisect_left(stairs_x, x)
+        while end < len(stairs_y) and stairs_y[end] >= y:
+            end += 1
+        stairs_x[at:end], stairs_y[at:end] = [x], [y]
+    return kept
+
+
+def _one_by_one(rows: Floats) -> list[int]:
     kept: list[int] = []
     front = np.empty((0, rows.shape[1] - 1))
     for position, row in enumerate(rows):
         if not len(front) or not (front <= row[1:]).all(axis=1).any():
             kept.append(position)
             front = np.vstack((front, row[1:]))
-    return np.asarray(order[kept])
+    return kept

@@ -53,8 +53,9 @@ def choose(
     A latency counts with the cost model's margin. Raises UsageError, which says what the least is and what
     holds it there, where nothing is within the limits.
     """
-    asked = _columns(limits, costs)
-    found = list(_undominated(power, costs, space, asked))
+    columns = _columns(limits, costs)
+    asked = tuple(columns.values())
+    found = list(_undominated(power, costs, space, columns))
     chosen = best_within([one.candidate for one in found], asked)
     if chosen is None:
         raise UsageError(_unreachable(found, costs, limits, asked))
@@ -90,14 +91,14 @@ def _undominated(
     power: Mapping[tuple[int, int], DiscriminatingPower],
     costs: CostModel,
     space: Space,
-    asked: Sequence[float],
+    columns: Mapping[str, float],
 ) -> Iterator[_Found]:
     """Every network that none beats, whatever its latency; within the other limits."""
-    open_latency = (math.inf, *asked[1:])
+    open_latency = (math.inf, *list(columns.values())[1:])
     for size, strength in power.items():
         base = replace(space.base, input_height=size[0], input_width=size[1])
         own = replace(space, base=base)
-        every = list(_families(own, strength, costs, len(asked)))
+        every = list(_families(own, strength, costs, tuple(columns)))
         deep = tuple(stage for stage in base.bank_stages if stage in strength.stages)
         whole = max(s.whole(deep, own.bank_sizes(deep)[-1]) for s in power.values())
         for candidate in undominated([family for _, family in every], limits=open_latency):
@@ -106,7 +107,7 @@ def _undominated(
 
 
 def _families(
-    space: Space, power: DiscriminatingPower, costs: CostModel, columns: int
+    space: Space, power: DiscriminatingPower, costs: CostModel, columns: Sequence[str]
 ) -> Iterator[tuple[tuple[int, ...], Family]]:
     usable = tuple(power.stages)
     for count in range(1, len(usable) + 1):
@@ -115,7 +116,11 @@ def _families(
 
 
 def _family(
-    space: Space, power: DiscriminatingPower, costs: CostModel, stages: tuple[int, ...], columns: int
+    space: Space,
+    power: DiscriminatingPower,
+    costs: CostModel,
+    stages: tuple[int, ...],
+    columns: Sequence[str],
 ) -> Family:
     least = tuple(space.budgets(stage)[0] for stage in stages)
     config = configuration(
@@ -123,7 +128,7 @@ def _family(
     )
 
     def cut(cost: Costs) -> tuple[float, ...]:
-        return (cost.ms, cost.file_mb, cost.memory_mb)[:columns]
+        return tuple(getattr(cost, name) for name in columns)
 
     def stage_choices(stage: int) -> tuple[StageChoice, ...]:
         return tuple(
@@ -175,17 +180,16 @@ def _config(space: Space, candidate: Candidate) -> RealNetConfig:
     )
 
 
-def _columns(limits: Limits, costs: CostModel) -> tuple[float, ...]:
-    """The limits as those of the allocation's costs; those that nobody asked for are left out."""
+def _columns(limits: Limits, costs: CostModel) -> dict[str, float]:
+    """The costs that an allocation has to watch, and their limits: latency, and what else was asked for."""
     if not math.isinf(limits.memory_mb) and math.isnan(costs.fixed.memory_mb):
         raise UsageError(
             "--memory-mb: the target's table holds no memory, because the system that it was measured on "
             "does not tell. Leave the option out."
         )
-    columns = [limits.latency_ms / (1.0 + costs.margin), limits.file_mb, limits.memory_mb]
-    while len(columns) > 1 and math.isinf(columns[-1]):
-        columns.pop()
-    return tuple(columns)
+    columns = {"ms": limits.latency_ms / (1.0 + costs.margin)}
+    others = {"file_mb": limits.file_mb, "memory_mb": limits.memory_mb}
+    return columns | {name: limit for name, limit in others.items() if not math.isinf(limit)}
 
 
 def _rising(found: Sequence[_Found]) -> list[_Found]:

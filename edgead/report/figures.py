@@ -126,7 +126,7 @@ def frontier(
         figure, axes = _axes(7.2, 3.1)
         axes.step(latencies, kept, where="post", color=GOOD_COLOUR, linewidth=1.8)
         axes.plot(*chosen, "o", color=INK, markersize=6, zorder=3, clip_on=False)
-        axes.annotate("chosen", chosen, xytext=(7, -12), textcoords="offset points", fontsize=8)
+        axes.annotate("chosen", chosen, xytext=(-8, 5), textcoords="offset points", ha="right", fontsize=8)
         shown = budget is not None and budget <= 1.2 * float(latencies.max())
         if budget is not None and shown:
             axes.axvline(budget, color=BAD_COLOUR, linewidth=1.6)

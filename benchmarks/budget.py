@@ -117,6 +117,7 @@ def main(
             points, held_out = 14, 4
             (data,) = draw_demo(Path(folder) / "data", products=("metal",), train_images=24, test_images=2)
             how = replace(how, data=data)
+        power = power_of(how)  # first: data that cannot be read should not cost a measurement
         table, rows, details = predictions(
             _models(table_models, points, _TABLE_SEED),
             _models(held_out_models, held_out, _HELD_OUT_SEED),
@@ -125,7 +126,7 @@ def main(
         if table_file is not None:
             table_file.write_text(details.pop("table"), encoding="utf-8")
         details.pop("table", None)
-        rows += planned(table, how, budgets)
+        rows += planned(table, power, how, budgets)
     report("budget", rows, json_path=json_path, quick=quick, settings={"measured": how.words, **details})
 
 
@@ -182,10 +183,18 @@ def predictions(
     return table, rows, {"held_out": networks, "table": text}
 
 
-def planned(table: MeasuredTable, how: How, budgets: Sequence[float]) -> list[Row]:
-    """Plans for three budgets, compiled and measured; and how long a choice takes."""
+Power = dict[tuple[int, int], DiscriminatingPower]
+
+
+def power_of(how: How) -> Power:
+    """What the channels tell on the data that plans are made for."""
     settings = TrainSettings(selection_batches=4 if how.quick else 32)
-    power = {(256, 256): measure_power(how.data, settings, (256, 256))}
+    click.echo("Measuring what the channels tell ...", err=True)
+    return {(256, 256): measure_power(how.data, settings, (256, 256))}
+
+
+def planned(table: MeasuredTable, power: Power, how: How, budgets: Sequence[float]) -> list[Row]:
+    """Plans for three budgets, compiled and measured; and how long a choice takes."""
     started = time.perf_counter(), time.process_time()
     plans = plans_for(table, power, budgets, read_target(TARGET))
     wall, busy = (time.perf_counter() - started[0], time.process_time() - started[1])
@@ -215,7 +224,7 @@ def _met(plan: Plan, one: Measured) -> str:
 
 def plans_for(
     table: MeasuredTable,
-    power: dict[tuple[int, int], DiscriminatingPower],
+    power: Power,
     budgets: Sequence[float],
     target: Target,
 ) -> list[Plan]:

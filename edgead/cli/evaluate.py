@@ -171,6 +171,7 @@ def _run_subject(path: Path) -> _Subject:
             "trained": run.trained_facts(),
             "chosen_by": {**run.chosen_by_facts(), "these test images": "chose nothing"},
             "versions": {"edgead": __version__},
+            "plan": run.plan,
         },
     )
 

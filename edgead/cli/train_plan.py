@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -48,7 +48,7 @@ def plan_options(command: _F) -> _F:
 
 
 def planned_settings(
-    data: Path,
+    data: Sequence[Path],
     out: Path,
     settings: TrainSettings,
     chosen: Mapping[str, Any],
@@ -72,6 +72,8 @@ def planned_settings(
         return settings
     if not wanted:
         raise UsageError("--target chooses the network for a budget: give --latency-ms as well.")
+    if len(data) != 1:
+        raise UsageError("A budget is planned on the images of one product: give one folder.")
     for name, option in _CHOSEN_BY_PLAN.items():
         if chosen[name] is not None:
             raise UsageError(f"{option} and a budget: the budget chooses them. Leave one of the two out.")
@@ -99,7 +101,7 @@ def planned_settings(
         if is_watched():
             click.echo("Measuring what the channels tell ...", err=True)
         with progress_share("Channels") as on_progress:
-            plan = plan_training(data, settings, asked, on_progress=on_progress)
+            plan = plan_training(data[0], settings, asked, on_progress=on_progress)
         if not plan_only:
             out.mkdir(parents=True, exist_ok=True)
             write_json_file(out / PLAN_FILE, plan_file(plan, asked, settings))

@@ -67,6 +67,14 @@ class Run:
         """Name of the resize rule between the camera's size and the input's."""
         return "stretch-area"
 
+    @property
+    def plan(self) -> dict[str, Any] | None:
+        """The plan that its network was chosen by, as JSON; None where no budget was given."""
+        if not (self.path / PLAN_FILE).exists():
+            return None
+        plan = _read_json(self.path / PLAN_FILE).get("plan")
+        return plan if isinstance(plan, dict) else None
+
     def trained_facts(self) -> dict[str, str]:
         """What was trained on what, in words for a report."""
         settings = self.settings

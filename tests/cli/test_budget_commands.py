@@ -1,0 +1,110 @@
+"""Budgets on the command line: what is refused, measuring a device, and the prediction beside a bench."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from edgead.cli import main
+from edgead.cli.bench_prediction import predict_bundle
+from edgead.data.target import read_target
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "budget"))
+from known_device import BASE, DEVICE, measured
+
+from edgead.budget.measure import Model, measure_models
+from edgead.budget.probes import make_probes
+from edgead.budget.toml import profile_with_table
+from edgead.data import read_data_text
+from edgead.models.presets import realnet_config
+
+
+@pytest.fixture(scope="module")
+def profile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A profile with the table of a known device."""
+    path = tmp_path_factory.mktemp("profile") / "mine.toml"
+    path.write_text(profile_with_table(read_data_text("targets", "cpu"), DEVICE, measured()))
+    return path
+
+
+def run(*arguments: object) -> tuple[int, str]:
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    return result.exit_code, result.output
+
+
+REFUSED = [
+    (("--latency-ms", 5), "give --target"),
+    (("--plan-only",), "go with --target"),
+    (("--target", "cpu"), "give --latency-ms"),
+    (("--target", "cpu", "--latency-ms", -1), "above 0"),
+    (("--target", "cpu", "--latency-ms", "nan"), "above 0"),
+    (("--target", "cpv", "--latency-ms", 5), "Did you mean cpu"),
+    (("--target", "cpu", "--latency-ms", 5, "--budgets", "8,8,8,8"), "Leave one of the two out"),
+    (("--target", "cpu", "--latency-ms", 5, "--input-size", 128, "--input-sizes", 128), "not both"),
+    (("--target", "cpu", "--latency-ms", 5), "edgead targets measure"),
+    (("--target", "PROFILE", "--latency-ms", 5, "--preset", "paper"), "compact parts alone"),
+    (("--target", "PROFILE", "--latency-ms", 5, "--precision", "int9"), "Did you mean int8"),
+    (("--target", "PROFILE", "--latency-ms", 5, "--input-sizes", "100"), "multiples of 64"),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), REFUSED, ids=[" ".join(map(str, o)) for o, _ in REFUSED])
+def test_a_budget_that_cannot_be_meant_is_refused(
+    options: tuple[object, ...], message: str, profile: Path, tmp_path: Path
+):
+    (tmp_path / "good").mkdir()
+    given = [profile if option == "PROFILE" else option for option in options]
+    code, output = run("train", tmp_path / "good", "--out", tmp_path / "run", *given)
+    assert code == 2, output
+    assert message in " ".join(output.split())
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_profile_with_a_table_is_read_as_a_target(profile: Path):
+    target = read_target(profile)
+    assert target.table is not None
+    assert target.table["cpu"] == DEVICE.cpu
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ((), "expected a file name ending in .toml"),
+        (("--out", "mine.txt"), "expected a file name ending in .toml"),
+        (("--models", "a", "--make-models", "b"), "not both"),
+        (("--out", "mine.toml", "--precision", "int9"), "Did you mean int8"),
+        (("--out", "mine.toml", "--models", "missing"), "--make-models missing"),
+        (("--out", "mine.toml", "--count", 3), "3 is not in the range"),
+    ],
+)
+def test_measuring_refuses_what_cannot_be_meant(options: tuple[object, ...], message: str):
+    code, output = run("targets", "measure", *options)
+    assert code in (1, 2)
+    assert message in " ".join(output.split())
+
+
+def test_models_are_measured_by_the_engine_that_runs_them():
+    small = realnet_config(stages=(1, 2), budgets=(8, 8), input_size=(128, 128))
+    probes = list(make_probes([small], ["f32"]))
+    models = [Model(one.config.to_json(), one.precision, lambda one=one: one.model) for one in probes]
+    (found,) = measure_models(models, engine="onnxruntime", threads=1, clock="processor", rounds=2)
+    assert found.ms > 0
+    assert found.file_mb == pytest.approx(len(probes[0].model) / 1e6)
+    assert found.memory_mb is None or found.memory_mb >= 0
+    assert json.loads(json.dumps(dict(found.config))) == small.to_json()
+
+
+def test_a_bundle_is_predicted_or_says_why_not(profile: Path):
+    from edgead.budget.measure import Measured, _manifest
+
+    one: Measured = measured()[0]
+    manifest = _manifest(Model(one.config, "int8", bytes), "onnxruntime")
+    prediction = predict_bundle(manifest, target=str(profile), threads=1)
+    assert prediction["ms"] == pytest.approx(one.ms, rel=0.1)
+    assert any("engine" in note for note in prediction["notes"])
+    assert "missing" in predict_bundle(manifest, target=None, threads=1)  # its target is no profile
+    assert BASE.to_json() == dict(one.config)

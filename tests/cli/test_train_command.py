@@ -61,6 +61,17 @@ def test_json_on_stdout_is_all_of_stdout(data: Path, tmp_path: Path):
     assert set(answer["validation"]) == {"image_auroc", "pixel_auroc", "au_pro"}
 
 
+def test_one_model_for_two_products(data: Path, tmp_path: Path):
+    other = draw_good(tmp_path / "nut", seed=1)
+    small = ["--stages", "2,3", "--input-size", "64", "--batch", "4", "--steps", "2"]
+    done = invoke(data, other, "--model", "invad", "--out", tmp_path / "run", *small)
+    assert done.exit_code == 0, done.output
+    assert "alone: good " in done.stdout
+    run = read_run(tmp_path / "run")
+    assert (run.family, run.name) == ("invad", "good+nut")
+    assert run.settings.learning_rate == 2e-3  # the preset's
+
+
 WRONG: list[tuple[str, list[str], str]] = [
     ("both lengths", ["--steps", "3", "--minutes", "1"], "not both"),
     ("letters for budgets", ["--budgets", "a,b"], "whole numbers"),
@@ -69,6 +80,8 @@ WRONG: list[tuple[str, list[str], str]] = [
     ("an unknown source", ["--synthesis", "seemless=1"], "Did you mean seamless"),
     ("no mix", ["--synthesis", "near"], "name=weight"),
     ("an unknown preset", ["--preset", "papper"], "Did you mean paper"),
+    ("an unknown model", ["--model", "invadd"], "Did you mean invad"),
+    ("a preset of another model", ["--preset", "lite"], "preset"),
     ("an unknown backbone", ["--backbone", "resnet81"], "Did you mean"),
     ("a budget too few", ["--budgets", "1,2"], "one number for each"),
     ("no folder of textures", ["--textures", "/nowhere"], "--textures"),
@@ -167,3 +180,9 @@ def test_help_needs_no_torch(command: str):
     assert shown.returncode == 0, shown.stderr
     assert "Example" in shown.stdout
     assert "--json" in shown.stdout
+
+
+def test_the_same_folder_twice_is_wrong_usage(data: Path, tmp_path: Path):
+    done = invoke(data, data, "--out", tmp_path / "run")
+    assert done.exit_code == 2
+    assert "given twice" in done.stderr

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from click.testing import CliRunner, Result
 
 from edgead.cli import main
 from edgead.images import write_image
+from tests.runtime.cameras.fake_gige import fake_cameras, why_not
 from tests.runtime.tiny_bundle import write_tiny_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -181,21 +181,12 @@ def test_a_reader_of_the_output_that_goes_away(bundle: Path, parts: Path):
     process.stderr.close()
 
 
-@pytest.mark.skipif(shutil.which("arv-fake-gv-camera-0.8") is None, reason="aravis-tools is not installed")
+@pytest.mark.skipif(bool(why_not()), reason=why_not() or "it is there")
 def test_a_gige_camera_with_lost_packets(bundle: Path):
-    from edgead.runtime.cameras import CAMERA_KINDS
-
-    if missing := CAMERA_KINDS["gige"].missing():
-        pytest.skip(missing)
-    command = ["arv-fake-gv-camera-0.8", "-i", "127.0.0.1", "-r", "100"]
-    fake = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    try:
-        time.sleep(0.5)
+    with fake_cameras() as start_camera:
+        start_camera("-r", "100")
         address = "gige://127.0.0.1?width=128&height=64&fps=50&queue=99"
         result = invoke("run", bundle, address, "--count", 20, "--json-lines", "-")
-    finally:
-        fake.kill()
-        fake.wait()
     assert result.exit_code == 0
     records = lines(result.stdout)
     open_ones = [record for record in records if record["is_anomalous"] is None]

@@ -2,61 +2,26 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
-import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 from edgead.errors import CameraError
 from edgead.runtime.cameras import FrameStatus, open_camera
-from edgead.runtime.cameras.addresses import CAMERA_KINDS
 from edgead.runtime.cameras.gige import GigeDriver
+from tests.runtime.cameras.fake_gige import Start, fake_cameras, why_not
 
-FAKE = "arv-fake-gv-camera-0.8"
 ADDRESS = "gige://127.0.0.1?width=256&height=64&fps=50&timeout=0.5&stalls=1&queue=1000"
 
-pytestmark = [
-    pytest.mark.skipif(shutil.which(FAKE) is None, reason=f"{FAKE} is not installed (apt-get: aravis-tools)"),
-    pytest.mark.skipif(
-        bool(CAMERA_KINDS["gige"].missing()), reason="Aravis or PyGObject is not installed (edgead[gige])"
-    ),
-]
-Start = Callable[..., subprocess.Popen[bytes]]
+pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "it is there")
 
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """Starts a fake camera; all are ended with the test."""
-    started: list[subprocess.Popen[bytes]] = []
-
-    def begin(*options: str) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen([FAKE, "-i", "127.0.0.1", *options], stderr=subprocess.DEVNULL)
-        started.append(process)
-        _wait_for_answer()
-        return process
-
-    yield begin
-    for process in started:
-        process.kill()
-        process.wait()
-
-
-def _wait_for_answer() -> None:
-    deadline = time.monotonic() + 10
-    while True:
-        driver = GigeDriver("127.0.0.1")
-        try:
-            driver.open()
-        except CameraError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.05)
-        else:
-            driver.close()
-            return
+    with fake_cameras() as begin:
+        yield begin
 
 
 def test_frames_with_numbers_and_both_clocks(start: Start):

@@ -6,8 +6,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edgead.errors import CameraError, CameraTimeoutError
-from edgead.runtime.cameras.base import NO_PIXELS, Driver, Frame, FrameStatus
+from edgead.runtime.cameras.base import Driver, Frame
 from edgead.runtime.pixel_formats import image_from_bytes
 
 
@@ -69,14 +71,18 @@ class GenTlDriver(Driver):
             return self._frame(buffer)
 
     def _frame(self, buffer: Any) -> Frame:
+        """Harvesters keeps incomplete buffers to itself: they are seen as lost, in the numbers."""
         number, arrived = int(buffer.frame_id), time.monotonic_ns()
         device_ns = int(buffer.timestamp_ns) if buffer.timestamp_ns else None
-        if not buffer.is_complete():
-            problem = f"frame {number} came incomplete"
-            return Frame(NO_PIXELS, number, arrived, device_ns, FrameStatus.INCOMPLETE, problem)
         part = buffer.payload.components[0]
-        data = part.data.tobytes()
-        pixels = image_from_bytes(data, int(part.height), int(part.width), str(part.data_format))
+        if part.x_padding:
+            raise CameraError(
+                f"gentl:{self._producer}: the camera pads its lines by {part.x_padding} bytes, which is not "
+                "undone here. Set a width without padding."
+            )
+        # As it came: `part.data` has been unpacked already for some formats, and not for others.
+        data = np.frombuffer(buffer.raw_buffer, np.uint8, offset=int(part.data_offset))
+        pixels = image_from_bytes(data.data, int(part.height), int(part.width), str(part.data_format))
         return Frame(pixels, number, arrived, device_ns)
 
     def close(self) -> None:

@@ -201,8 +201,6 @@ def _print(report: dict[str, Any]) -> None:
     rate = f"{report['images_per_second']:.1f} inspections per second"
     click.echo(f"{count} images in {report['seconds']:.1f} s, {rate}")
     click.echo(f"inspect() over the engine alone: {report['overhead']:+.1%} (p50)")
-    if note := engine.get("note"):
-        click.echo(f"note: {note}")
     _print_prediction(report["prediction"])
     click.echo("valid" if report["valid"] else "NOT VALID: " + "; ".join(report["doubts"]))
 

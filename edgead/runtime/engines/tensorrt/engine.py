@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,14 @@ from edgead.errors import EngineError
 from edgead.runtime.engines.base import Engine, ModelFiles
 from edgead.runtime.engines.tensorrt.builder import tensorrt_version
 from edgead.runtime.engines.tensorrt.cache import EngineCache
-from edgead.runtime.engines.tensorrt.device import CudaDevice
+from edgead.runtime.engines.tensorrt.device import CudaDevice, cuda_versions
 from edgead.runtime.engines.tensorrt.execution import Executor
 from edgead.runtime.engines.tensorrt.logger import message_log
 from edgead.runtime.engines.tensorrt.preparation import Preparation, Prepared
 from edgead.runtime.engines.tensorrt.workspace import profile_of
 from edgead.runtime.jetson import Jetson, power_note, read_jetson
+
+_LOG = logging.getLogger("edgead.tensorrt")
 
 
 class TensorRtEngine(Engine):
@@ -62,8 +65,11 @@ class TensorRtEngine(Engine):
             "engine": self.name,
             "version": version,
             "device": device.describe(),
+            **cuda_versions(),
             **_describe(prepared, jetson, manifest),
         }
+        if note := self._description.get("note"):
+            _LOG.info("%s", note)
 
     def infer(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], float]:
         """See `Engine.infer`; raises EngineError when the device fails."""

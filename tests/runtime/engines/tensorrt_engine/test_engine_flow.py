@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -71,12 +72,21 @@ class TestCache:
         assert len(there.builds) == 1
         assert len(engine_files()) == 2
 
-    def test_the_power_mode_is_part_of_the_key(self, here: World, bundle: Path, tmp_path: Path):
+    def test_the_power_mode_is_part_of_the_key(
+        self,
+        here: World,
+        bundle: Path,
+        tmp_path: Path,
+        caplog: pytest.LogCaptureFixture,
+        monkeypatch: pytest.MonkeyPatch,
+    ):
         from edgead.bundle import read_bundle
         from tests.runtime.engines.tensorrt_engine.conftest import open_engine
         from tests.runtime.jetson_root import write_jetson
 
         content = read_bundle(bundle)
+        caplog.set_level(logging.INFO, "edgead.tensorrt")
+        monkeypatch.setattr(logging.getLogger("edgead"), "propagate", True)  # a command may have ended that
         for mode in (0, 2, 0):
             engine = open_engine(write_jetson(tmp_path / "root", mode=mode))
             engine.load(content.files, content.manifest)
@@ -86,6 +96,8 @@ class TestCache:
         assert description["power_mode"] == "MAXN"
         assert "INT8 TOPS" in description["note"]
         assert "15W" in description["note"]
+        assert {line for line in caplog.messages if "power mode MAXN" in line} == {description["note"]}
+        assert description["cuda_of_driver"] == "12.6"
         assert description["jetpack"] == "6.2 (L4T 36.4.3)"
 
     @pytest.mark.parametrize(

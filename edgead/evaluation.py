@@ -19,7 +19,16 @@ import numpy as np
 from edgead.datasets import Sample
 from edgead.errors import DataError
 from edgead.images import read_image, read_mask, resize_image
-from edgead.metrics import ImageMetrics, PixelAccumulator, PixelMetrics, image_metrics, pixel_metrics
+from edgead.metrics import (
+    ImageMetrics,
+    PixelAccumulator,
+    PixelMetrics,
+    ThresholdMetrics,
+    image_metrics,
+    part_scores,
+    pixel_metrics,
+    threshold_metrics,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -82,6 +91,8 @@ class Evaluation:
     by_kind: dict[str, KindMetrics]
     size: tuple[int, int]
     without_mask: int = 0
+    thresholds: ThresholdMetrics | None = None  # only where asked for
+    parts: ImageMetrics | None = None  # of whole parts, where images are views of one
 
     def summary(self) -> dict[str, float | None]:
         """Return the seven figures by name, None where there is none: the form that manifests keep."""
@@ -149,13 +160,15 @@ def evaluate(
     *,
     size: tuple[int, int] = (256, 256),
     keep_maps: bool = False,
+    with_thresholds: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
     """Predict every sample (uint8 H W 3 in the image's own size) and return all metrics.
 
     For the pixel metrics maps are resized bilinearly to `size` (height, width) and masks to the nearest
     pixel, as papers at 256 x 256 do. `keep_maps` keeps each predicted map in its record, for a report: 16 kB
-    per image on a grid of 64 x 64. `on_progress(done, total)` is called after each image. Raises DataError
+    per image on a grid of 64 x 64. `with_thresholds` adds the figures of benchmarks over several data sets.
+    `on_progress(done, total)` is called after each image. Raises DataError
     for no samples, an image or mask that cannot be read, and a prediction that is not finite, naming the
     image.
     """
@@ -178,8 +191,11 @@ def evaluate(
             if on_progress is not None:
                 on_progress(len(records), len(samples))
         pixel, pixel_by_kind = _pixel_results(accumulators)
+        with_thresholds = with_thresholds and pixel is not None
+        thresholds = threshold_metrics(list(accumulators.values())) if with_thresholds else None
     image, by_kind = _image_results(records, pixel_by_kind)
-    return Evaluation(tuple(records), image, pixel, by_kind, size, without_mask)
+    parts = _part_results(records)
+    return Evaluation(tuple(records), image, pixel, by_kind, size, without_mask, thresholds, parts)
 
 
 def _evaluate_one(predict: Callable[[np.ndarray], Prediction], sample: Sample) -> tuple[Record, bool]:
@@ -260,6 +276,13 @@ def _image_results(
             au_pro=found.au_pro if found else math.nan,
         )
     return image_metrics(*_scores(records)), by_kind
+
+
+def _part_results(records: Sequence[Record]) -> ImageMetrics | None:
+    parts = [record.part for record in records]
+    if None in parts:
+        return None
+    return image_metrics(*part_scores(*_scores(records), parts))
 
 
 def _scores(records: Iterable[Record]) -> tuple[np.ndarray, np.ndarray]:

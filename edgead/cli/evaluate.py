@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class _Subject:
+class Subject:
     """What is evaluated: a predictor, its threshold and what the report says of it."""
 
     path: Path
@@ -42,6 +42,13 @@ class _Subject:
     "--report", "report_path", type=click.Path(path_type=Path), metavar="FILE", help="Write HTML here."
 )
 @click.option(
+    "--table",
+    "table_path",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Evaluate a folder of models on a folder of data sets; write the tables here.",
+)
+@click.option(
     "--size", default=256, show_default=True, type=click.IntRange(min=8), help="Side for pixel metrics."
 )
 @engine_option
@@ -51,6 +58,7 @@ def command(
     run_or_bundle: Path,
     data: Path,
     report_path: Path | None,
+    table_path: Path | None,
     size: int,
     engine: str | None,
     threads: int | None,
@@ -62,10 +70,28 @@ def command(
     Examples:
       edgead evaluate part.edgead parts/
       edgead evaluate runs/part parts/ --report report.html --json -
+      edgead evaluate models/ data/ --table comparison/
 
     Maps and masks are brought to --size x --size for the pixel metrics. The test images choose nothing: the
     threshold is the one set in training, or in the bundle.
+
+    With --table, RUN_OR_BUNDLE and DATA are folders of many: a bundle or run in it is a model for all
+    products, a folder of them a model for each product by its name; DATA holds products, or data sets.
     """
+    if table_path is not None:
+        from edgead.cli.evaluate_many import evaluate_many
+
+        if report_path is not None:
+            raise UsageError("--report is of one model on one data set, --table of many: give one of them.")
+        evaluate_many(
+            run_or_bundle,
+            data,
+            table_path,
+            size=size,
+            open_subject=lambda path: _opened(path, engine=engine, threads=threads),
+            json_path=json_path,
+        )
+        return
     from edgead.evaluation import evaluate
 
     dataset = _labelled(data)
@@ -102,7 +128,7 @@ def _labelled(data: Path) -> ImageDataset:
 
 
 @contextlib.contextmanager
-def _opened(path: Path, *, engine: str | None, threads: int | None) -> Iterator[_Subject]:
+def _opened(path: Path, *, engine: str | None, threads: int | None) -> Iterator[Subject]:
     """The subject at `path`: a folder is a run, a file a bundle."""
     if path.is_dir():
         if engine or threads:
@@ -114,13 +140,13 @@ def _opened(path: Path, *, engine: str | None, threads: int | None) -> Iterator[
 
 
 @contextlib.contextmanager
-def _bundle_subject(path: Path, engine: str | None, threads: int | None) -> Iterator[_Subject]:
+def _bundle_subject(path: Path, engine: str | None, threads: int | None) -> Iterator[Subject]:
     import edgead
     from edgead.evaluation import predictor_from_inspector
 
     with edgead.open(path, engine=engine, threads=threads) as inspector:
         stated = inspector.manifest
-        yield _Subject(
+        yield Subject(
             path=path,
             predict=predictor_from_inspector(inspector),
             threshold=replace(stated.threshold, score=inspector.threshold, pixel=inspector.pixel_threshold),
@@ -156,13 +182,13 @@ def _bundle_fields(stated: Manifest) -> dict[str, Any]:
     }
 
 
-def _run_subject(path: Path) -> _Subject:
+def _run_subject(path: Path) -> Subject:
     from edgead import __version__
     from edgead.evaluation import predictor_from_module
     from edgead.training.run import read_run
 
     run = read_run(path)
-    return _Subject(
+    return Subject(
         path=path,
         predict=predictor_from_module(run.model(), height=run.height, width=run.width, rule=run.resize),
         threshold=run.threshold,
@@ -180,7 +206,7 @@ def _nonempty(facts: dict[str, str]) -> dict[str, str]:
     return {name: value for name, value in facts.items() if value}
 
 
-def _answer(subject: _Subject, dataset: ImageDataset, evaluation: Evaluation) -> dict[str, Any]:
+def _answer(subject: Subject, dataset: ImageDataset, evaluation: Evaluation) -> dict[str, Any]:
     answer: dict[str, Any] = {"subject": str(subject.path), "model": subject.words, "data": str(dataset.root)}
     answer |= evaluation.to_json()
     if subject.threshold is not None:
@@ -199,7 +225,7 @@ def _at_threshold(evaluation: Evaluation, threshold: float) -> dict[str, Any]:
     }
 
 
-def _report_data(subject: _Subject, dataset: ImageDataset, evaluation: Evaluation) -> ReportData:
+def _report_data(subject: Subject, dataset: ImageDataset, evaluation: Evaluation) -> ReportData:
     from edgead.report import Latency, ReportData
     from edgead.runtime.machine import describe_machine
 

@@ -20,7 +20,7 @@ GOOD_COLOUR = "#2f6db0"
 BAD_COLOUR = "#e08214"
 INK = "#1d2733"
 QUIET = "#8a94a0"
-_STYLE: dict[str, Any] = {
+STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
     "text.color": INK,
@@ -49,8 +49,8 @@ def score_histogram(good: np.ndarray, bad: np.ndarray, threshold: float | None) 
         if values.size
     ]
     edges = _edges(np.concatenate([values for values, _, _ in shown]), threshold)
-    with mpl.rc_context(_STYLE):
-        figure = _figure(7.2, 0.6 + 1.35 * len(shown))
+    with mpl.rc_context(STYLE):
+        figure = new_figure(7.2, 0.6 + 1.35 * len(shown))
         rows = np.atleast_1d(figure.subplots(len(shown), 1, sharex=True))
         for axes, (values, colour, words) in zip(rows, shown, strict=True):
             _prepare(axes)
@@ -60,12 +60,12 @@ def score_histogram(good: np.ndarray, bad: np.ndarray, threshold: float | None) 
             _mark_threshold(axes, threshold)
         rows[-1].set_xlabel("score of the image")
         _label_threshold(rows[0], threshold)
-        return _svg(figure)
+        return svg_text(figure)
 
 
 def scores_by_kind(scores: Mapping[str, np.ndarray], threshold: float | None) -> str:
     """Return one row per kind with a tick for each image, so that a kind that hides among the good shows."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure, axes = _axes(7.2, 0.75 + 0.34 * len(scores))
         for row, (kind, values) in enumerate(scores.items()):
             colour = GOOD_COLOUR if kind == "good" else BAD_COLOUR
@@ -77,7 +77,7 @@ def scores_by_kind(scores: Mapping[str, np.ndarray], threshold: float | None) ->
         axes.set_ylim(len(scores) - 0.5, -0.5)
         axes.set_xlabel("score of the image (dot: median)")
         _label_threshold(axes, threshold)
-        return _svg(figure)
+        return svg_text(figure)
 
 
 def curve(
@@ -85,7 +85,7 @@ def curve(
     point: tuple[float, float] | None,
 ) -> str:  # fmt: skip
     """Return a curve in the unit square, the line of a blind guess, and the point of the threshold."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure, axes = _axes(3.5, 3.1)
         axes.plot(
             *zip(*chance, strict=True), color=QUIET, linewidth=1, linestyle=(0, (4, 3)), label="blind guess"
@@ -95,14 +95,14 @@ def curve(
             axes.plot(*point, "o", color=INK, markersize=6, label="at the threshold", clip_on=False)
         axes.set(xlim=(0, 1), ylim=(0, 1.01), xlabel=xlabel, ylabel=ylabel)
         axes.legend(loc="lower right")
-        return _svg(figure)
+        return svg_text(figure)
 
 
 def latency_histogram(
     values: np.ndarray, counts: np.ndarray, marks: Mapping[str, float], budget: float | None
 ) -> str:
     """Return the latencies on a logarithmic count axis, so that a single late part is seen."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure, axes = _axes(7.2, 2.9)
         axes.hist(values, bins=_edges(values, budget, bins=80), weights=counts, color=GOOD_COLOUR, alpha=0.85)
         axes.set_yscale("log")
@@ -115,7 +115,7 @@ def latency_histogram(
             _label(axes, f"budget {budget:g}", budget, 0.95 - 0.11 * len(marks))
         axes.set_xlabel("latency per image, ms")
         axes.set_ylabel("images (log)")
-        return _svg(figure)
+        return svg_text(figure)
 
 
 def frontier(
@@ -138,13 +138,14 @@ def frontier(
 
 
 def _axes(width: float, height: float) -> tuple[Figure, Any]:
-    figure = _figure(width, height)
+    figure = new_figure(width, height)
     axes = figure.add_subplot()
     _prepare(axes)
     return figure, axes
 
 
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure, in inches, that no display is needed for."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasSVG(figure)
     return figure
@@ -184,7 +185,8 @@ def _label(axes: Any, words: str, x: float, height: float) -> None:
     )  # fmt: skip
 
 
-def _svg(figure: Figure) -> str:
+def svg_text(figure: Figure) -> str:
+    """The figure as SVG; the same data give the same text."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()

@@ -153,7 +153,7 @@ def _charts(data: ReportData, threshold: float | None) -> dict[str, Any]:
         charts.update(_score_charts(data.evaluation, threshold))
     if data.latency is not None:
         values, counts = data.latency.histogram()
-        charts["latency_chart"] = _svg_uri(
+        charts["latency_chart"] = svg_uri(
             figures.latency_histogram(values, counts, data.latency.percentiles(), data.latency.budget_ms)
         )
     return charts
@@ -164,8 +164,8 @@ def _score_charts(evaluation: Evaluation, threshold: float | None) -> dict[str, 
     good = by_kind.get(GOOD, np.empty(0))
     bad = np.concatenate([np.empty(0), *(values for kind, values in by_kind.items() if kind != GOOD)])
     charts: dict[str, str | None] = {
-        "histogram": _svg_uri(figures.score_histogram(good, bad, threshold)),
-        "by_kind_chart": _svg_uri(figures.scores_by_kind(by_kind, threshold)),
+        "histogram": svg_uri(figures.score_histogram(good, bad, threshold)),
+        "by_kind_chart": svg_uri(figures.scores_by_kind(by_kind, threshold)),
     }
     if good.size and bad.size:
         charts.update(_curves(good, bad, threshold))
@@ -192,7 +192,7 @@ def _curves(good: np.ndarray, bad: np.ndarray, threshold: float | None) -> dict[
         recall, precision, xlabel="defects caught (recall)", ylabel="rejects that are defects (precision)",
         chance=((0, prevalence), (1, prevalence)), point=pr_point,
     )  # fmt: skip
-    return {"roc": _svg_uri(roc), "pr": _svg_uri(pr)}
+    return {"roc": svg_uri(roc), "pr": svg_uri(pr)}
 
 
 def _scores_by_kind(evaluation: Evaluation) -> dict[str, np.ndarray]:
@@ -256,5 +256,6 @@ def _signed(value: float) -> str:
     return f"{value:+.4f}".replace("-", "\N{MINUS SIGN}")
 
 
-def _svg_uri(svg: str) -> str:
+def svg_uri(svg: str) -> str:
+    """A picture for the src of an img: no script in it runs."""
     return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode("ascii")

@@ -1,0 +1,93 @@
+"""`edgead evaluate --table`: many models on many data sets, as tables and a plot."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edgead.cli.options import plain_json, write_json
+from edgead.cli.progress import progress_share
+from edgead.errors import DataError
+
+if TYPE_CHECKING:
+    from edgead.cli.evaluate import Subject
+    from edgead.comparison import Comparison, Predict
+
+TABLE = "table"
+
+
+def evaluate_many(
+    models: Path,
+    data: Path,
+    out: Path,
+    *,
+    size: int,
+    open_subject: Callable[[Path], AbstractContextManager[Subject]],
+    json_path: str | None,
+) -> None:
+    """Write table.md, .csv, .html and .json and a plot for each data set to `out`; print the rows.
+
+    table.json is written after each model and product: an interruption loses the one in work. Raises
+    DataError at the end where some have no answer.
+    """
+    from edgead.comparison import compare, find_datasets, find_models
+
+    found = find_models(models)
+    datasets, left_out = find_datasets(data)
+    out.mkdir(parents=True, exist_ok=True)
+
+    @contextlib.contextmanager
+    def open_model(path: Path) -> Iterator[Predict]:
+        with open_subject(path) as subject:
+            yield subject.predict
+
+    with progress_share("Evaluating") as on_share:
+        comparison = compare(
+            found,
+            datasets,
+            open_model=open_model,
+            size=size,
+            left_out=left_out,
+            on_entry=lambda so_far: write_json(str(out / f"{TABLE}.json"), so_far.to_json()),
+            on_progress=on_share,
+        )
+    _write(comparison, out)
+    if json_path is not None:
+        write_json(json_path, plain_json(comparison.to_json()))
+    if json_path != "-":
+        _print(comparison, out)
+    failed = [f"{e.model} on {e.product}: {e.failure}" for e in comparison.entries if e.failure]
+    if failed:
+        raise DataError(f"{len(failed)} of {len(comparison.entries)} have no answer. {failed[0]}")
+
+
+def _write(comparison: Comparison, out: Path) -> None:
+    from edgead.files import write_bytes
+    from edgead.report.comparison import csv_text, html, latency_plots, markdown
+
+    for suffix, text in (
+        (".md", markdown(comparison)),
+        (".csv", csv_text(comparison)),
+        (".html", html(comparison)),
+    ):
+        write_bytes(out / f"{TABLE}{suffix}", text.encode())
+    for number, plot in enumerate(latency_plots(comparison)):
+        write_bytes(out / f"latency-{number}.svg", plot.encode())
+
+
+def _print(comparison: Comparison, out: Path) -> None:
+    from edgead.comparison import ADER_COLUMNS
+
+    rows = comparison.rows()
+    width = max(len(f"{row.model} on {row.dataset}") for row in rows)
+    click.echo(f"{'':<{width}}  " + " ".join(f"{heading:>8}" for heading in ADER_COLUMNS.values()))
+    for row in rows:
+        values = (row.figures.get(name) for name in ADER_COLUMNS)
+        cells = " ".join(f"{'-' if value is None else format(100 * value, '.1f'):>8}" for value in values)
+        click.echo(f"{f'{row.model} on {row.dataset}':<{width}}  {cells}")
+    click.echo(f"Tables: {out / TABLE}.md, .csv, .html and .json")

@@ -10,6 +10,7 @@ from typing import Any
 import jinja2
 import matplotlib as mpl
 from markupsafe import Markup
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from edgead.comparison import ADER_COLUMNS, COST_COLUMNS, EXACT_COLUMNS, Comparison, Entry
 from edgead.report.figures import BAD_COLOUR, INK, STYLE, new_figure, svg_text
@@ -119,14 +120,20 @@ def _draw(axes: Any, rows: Sequence[Entry], name: str) -> None:
     for x, y, words in points:
         axes.plot(x, y, "o", color=INK, markersize=5)
         axes.annotate(
-            words.replace("$", r"\$"), (x, y), textcoords="offset points", xytext=(6, 4), fontsize=8
+            words.replace("$", r"\$"),
+            (x, y),
+            textcoords="offset points",
+            xytext=(0, 6),
+            fontsize=8,
+            ha="center",
         )
     slowest, fastest = max(p[0] for p in points), min(p[0] for p in points)
     if slowest > 10 * fastest > 0:
         axes.set_xscale("log")
-    else:
-        axes.set_xlim(0, slowest * 1.35)
-    axes.margins(y=0.18)
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.margins(x=0.22, y=0.18)
     axes.grid(True)
     axes.set_axisbelow(True)
 

@@ -122,7 +122,7 @@ def frontier(
     latencies: np.ndarray, kept: np.ndarray, *, chosen: tuple[float, float], budget: float | None
 ) -> str:
     """Return the best that every latency allows, in percent, as steps; the choice and its budget marked."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure, axes = _axes(7.2, 3.1)
         axes.step(latencies, kept, where="post", color=GOOD_COLOUR, linewidth=1.8)
         axes.plot(*chosen, "o", color=INK, markersize=6, zorder=3, clip_on=False)
@@ -134,7 +134,7 @@ def frontier(
         axes.set_ylim(0, 101)
         axes.set_xlabel("predicted latency with its margin, ms")
         axes.set_ylabel("discriminating power kept, %")
-        return _svg(figure)
+        return svg_text(figure)
 
 
 def _axes(width: float, height: float) -> tuple[Figure, Any]:

@@ -79,7 +79,7 @@ def _budget(data: ReportData) -> dict[str, Any]:
     return {
         "plan_facts": budget.plan_facts(plan) if plan else None,
         "plan_rows": budget.plan_rows(plan) if plan else (),
-        "frontier": _svg_uri(budget.frontier_svg(plan)) if plan else None,
+        "frontier": svg_uri(budget.frontier_svg(plan)) if plan else None,
         "prediction": budget.prediction_facts(prediction) if prediction else None,
     }
 

@@ -16,17 +16,31 @@ if TYPE_CHECKING:
 
 @click.command()
 @bundle_argument
+@click.option(
+    "--tensorrt",
+    metavar="VERSION",
+    help="Say instead which nodes this TensorRT (10.3, or all) refuses or runs slowly; also of an .onnx file.",
+)
 @json_option
-def command(bundle: Path, json_path: str | None) -> None:
+def command(bundle: Path, tensorrt: str | None, json_path: str | None) -> None:
     """Say what BUNDLE holds, what it was made of and how good it is; no engine is needed.
 
     \b
     Examples:
       edgead inspect part.edgead
       edgead inspect part.edgead --json -
+      edgead inspect model.onnx --tensorrt 8.5
+
+    With --tensorrt the answer comes from the rules that TensorRT documents, not from a build; the exit status
+    is 3 where a node is refused. It needs the training installation (edgead[train]).
     """
     from edgead.bundle import read_bundle
 
+    if tensorrt is not None:
+        from edgead.cli.tensorrt_answer import answer_for_tensorrt
+
+        answer_for_tensorrt(bundle, tensorrt, json_path)
+        return
     opened = read_bundle(bundle)
     if json_path is not None:
         write_json(json_path, dataclasses.asdict(opened.manifest))

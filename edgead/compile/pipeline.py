@@ -28,6 +28,7 @@ from edgead.bundle import (
     ThresholdSpec,
     write_bundle,
 )
+from edgead.compile import tensorrt_rules
 from edgead.compile.answers import Answer, answers_of_engine, answers_of_onnx
 from edgead.compile.calibration import PreparedImage, calibration_list, check_apart, image_sizes
 from edgead.compile.export import check_parity, onnx_from_model, torch_answers
@@ -38,6 +39,7 @@ from edgead.compile.quantize import int8_onnx_from_onnx, matching_operations
 from edgead.compile.recipe import Recipe
 from edgead.compile.reference import reference_from_answers, reference_images
 from edgead.compile.stages import CompileReport, StageLog, StageReport
+from edgead.compile.tensorrt_graph import onnx_for_tensorrt
 from edgead.data.target import Target
 from edgead.errors import CompileError, UnknownNameError
 from edgead.runtime.engines import ENGINES
@@ -118,6 +120,8 @@ def compile_model(
     float_answers = answers_of_onnx(original, [item.image for item in images.gate], threads=threads)
     manifest = _manifest(provenance, target, precision, (height, width), float_answers[0][0].shape)
     result = job.quantize(original, manifest, float_answers)
+    if result.model != original:
+        job.check_rules(result.model)
     half = job.half(original, float_answers) if with_half and precision == "int8" else None
     return job.pack(result, manifest, out=out, half=half, set_threshold=set_threshold, started=started)
 
@@ -139,6 +143,8 @@ class _Job:
         with self.log.stage("onnx_from_model", MODEL_FILE) as notes:
             exported = self.model if prepare is None else prepare(copy.deepcopy(self.model))
             content = onnx_from_model(exported, height=height, width=width)
+            if self.target.engine == "tensorrt":
+                content = onnx_for_tensorrt(content)
             generator = np.random.default_rng(0)
             shape = (_PARITY_IMAGES, height, width, 3)
             probes = [*generator.integers(0, 256, shape, np.uint8)]
@@ -147,7 +153,21 @@ class _Job:
             found = answers_of_onnx(content, probes, threads=self.threads)
             parity = check_parity(expected, found, stage="the ONNX graph", tolerance=PARITY)
             notes.content, notes.comparison = content, f"{describe_graph(content)}; {parity}"
+        self.check_rules(content)
         return content
+
+    def check_rules(self, content: bytes) -> None:
+        """Refuse what the device could not build: of the float graph before the minutes of quantizing."""
+        if self.target.engine != "tensorrt":
+            return
+        with self.log.stage("tensorrt_rules", MODEL_FILE) as notes:
+            wanted = tensorrt_rules.versions_for_target(self.target)
+            findings = tensorrt_rules.check_model(content, wanted)
+            tensorrt_rules.demand(findings, origin=f"Target {self.target.name}")
+            slow = len({(finding.rule, finding.name) for finding in findings})
+            named = ", ".join(version.name for version in wanted)
+            notes.content = content
+            notes.comparison = f"no refusal by TensorRT {named}; {slow} places that cost speed"
 
     def quantize(self, original: bytes, manifest: Manifest, float_answers: list[Answer]) -> GateResult:
         judges = self.images.gate
@@ -256,6 +276,8 @@ def _check_engine(target: Target) -> None:
             f"Target {target.name} runs on {target.engine}, which this version of edgead does not run yet "
             f"(it runs {', '.join(ENGINES)}). What is known of the device: edgead targets {target.name}"
         )
+    if target.engine == "tensorrt":
+        tensorrt_rules.versions_for_target(target)  # refuses a device whose TensorRT is too old
 
 
 def _precision(target: Target, precision: str | None) -> str:

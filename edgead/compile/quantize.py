@@ -22,6 +22,7 @@ from onnx import numpy_helper
 from edgead.compile.export import INPUT
 from edgead.compile.graph import GraphIndex, remove_dead, sort_initializers, sort_nodes
 from edgead.compile.recipe import QuantizationSpec
+from edgead.compile.tensorrt_graph import quantize_layer_inputs
 from edgead.errors import CompileError, UsageError
 
 WEIGHTED = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
@@ -57,6 +58,7 @@ def int8_onnx_from_onnx(
             ) from error
     if spec.activations == "signed-per-tensor":
         make_activations_signed(result)
+        quantize_layer_inputs(result)
     remove_dead(result)
     sort_initializers(result)
     return bytes(result.SerializeToString(deterministic=True))

@@ -27,6 +27,13 @@ _WITHIN_RANGE = {
 }
 
 
+def onnx_for_tensorrt(model: bytes) -> bytes:
+    """An exported graph in the form that TensorRT's parser takes."""
+    proto = onnx.load_model_from_string(model)
+    cast_first(proto)
+    return bytes(proto.SerializeToString(deterministic=True))
+
+
 def cast_first(model: onnx.ModelProto) -> int:
     """Move the cast of the image before the transpose that reads it, for TensorRT has no bytes inside.
 

@@ -71,9 +71,12 @@ class Finding:
 def check_model(model: bytes, wanted: Iterable[Version]) -> list[Finding]:
     """What each version refuses or runs slowly in an ONNX file; raises CompileError for one that is none."""
     proto = _parse(model)
-    found = []
-    for version in wanted:
-        subject = Subject(proto, version)
+    found, asked = [], list(wanted)
+    if not asked:
+        return []
+    subject = Subject(proto, asked[0])
+    for version in asked:
+        subject.version = version
         for rule in rules():
             if rule.holds_for(version):
                 for name, operator, value in CHECKS[rule.check](subject, rule.settings):

@@ -87,6 +87,7 @@ setup(
         "edgead.data.calibration": ["*.toml"],
         "edgead.budget": ["*.toml"],
         "edgead.datasets": ["*.toml"],
+        "edgead.compile.tensorrt_rules": ["*.toml"],
         "edgead.report": ["*.html", "*.css"],
         "edgead.runtime.line": ["include/*.h"],
     },

@@ -1,4 +1,4 @@
-"""What can be shown of a model for Jetson without one: the rules, the Q/DQ model's numbers, the bundle's size.
+"""What can be shown of a model for Jetson without one: the rules, the Q/DQ numbers, the bundle's size.
 
     python benchmarks/jetson.py --run runs/accuracy/mtd-seed0-90f648fa2a
     python benchmarks/jetson.py --rules-only          # every family and backbone against every version
@@ -63,7 +63,9 @@ def _rules(*, quick: bool) -> list[Row]:
         how = f"{len(targets)} targets, TensorRT {', '.join(v.name for v in wanted)}"
         details = {"refusals": [str(finding) for finding in refused[:20]]}
         rows.append(Row(f"refusals: {label}", len(refused), "nodes", bar=0, goal=0, how=how, details=details))
-        slow = len({(finding.rule, finding.name) for finding in findings} ) - len({(f.rule, f.name) for f in refused})
+        slow = len({(finding.rule, finding.name) for finding in findings}) - len(
+            {(f.rule, f.name) for f in refused}
+        )
         rows.append(Row(f"slow: {label}", slow, "nodes", how=how))
         click.echo(f"  {label}: {len(refused)} refused, {slow} slow", err=True)
     return rows
@@ -100,10 +102,19 @@ def _random(config: Any) -> Any:
     """An inspection model with random weights: its operators are those of a trained one."""
     import torch
 
-    from edgead.models.families import build_untrained
+    from edgead.models.backbones import build_backbone
+    from edgead.models.families import build_network
+    from edgead.models.inspection import InspectionModel, ScoreRule, fit_rule
 
     torch.manual_seed(0)
-    return build_untrained(config)
+    backbone = build_backbone(config.backbone, stages=config.stages, weights=None)
+    network = build_network(config, backbone).train()
+    with torch.no_grad():
+        maps = network.backbone(torch.rand(2, 3, *config.input_size) * 255)
+        network.fit_good([maps], torch.Generator().manual_seed(0))
+        network(maps)
+        rule = fit_rule(ScoreRule(), network.eval().views(maps))
+    return InspectionModel(network, rule).eval()
 
 
 def _quantized(content: bytes, size: int = 128) -> bytes:
@@ -120,7 +131,9 @@ def _numbers(run_path: Path, target: Target, *, every: int) -> list[Row]:
     from edgead.training.train import products_of_run
 
     run = read_run(run_path)
-    samples = [sample for product in products_of_run(run).products for sample in product.dataset.test][::every]
+    samples = [sample for product in products_of_run(run).products for sample in product.dataset.test][
+        ::every
+    ]
     with tempfile.TemporaryDirectory() as folder:
         gate, megabytes, paths = _compiled(run_path, target, Path(folder))
         graphs = [
@@ -134,7 +147,11 @@ def _numbers(run_path: Path, target: Target, *, every: int) -> list[Row]:
     correlation = map_correlation(answers, found)
     how = f"{len(samples)} test images of {run.name}, every {every}; ONNX Runtime, Q/DQ by the letter"
     rows = []
-    for metric, label in (("image_auroc", "image AUROC"), ("au_pro", "AU-PRO"), ("pixel_auroc", "pixel AUROC")):
+    for metric, label in (
+        ("image_auroc", "image AUROC"),
+        ("au_pro", "AU-PRO"),
+        ("pixel_auroc", "pixel AUROC"),
+    ):
         drop = before[metric] - after[metric]
         details = {"float": before[metric], "int8": after[metric]}
         bar = DROP if metric != "pixel_auroc" else None
@@ -143,7 +160,9 @@ def _numbers(run_path: Path, target: Target, *, every: int) -> list[Row]:
         Row("maps: correlation with float", correlation, "", bar=CORRELATION, higher_is_better=True, how=how)
     )
     details = {"gate": gate}
-    rows.append(Row(f"bundle for {target.name}", megabytes, "MB", bar=MEGABYTES, how=run.name, details=details))
+    rows.append(
+        Row(f"bundle for {target.name}", megabytes, "MB", bar=MEGABYTES, how=run.name, details=details)
+    )
     return rows
 
 

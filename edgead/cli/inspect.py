@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.option(
     "--tensorrt",
     metavar="VERSION",
-    help="Say instead which nodes this TensorRT (10.3, or all) refuses or runs slowly; also of an .onnx file.",
+    help="Say which nodes this TensorRT (10.3, or all) refuses or runs slowly; also of an .onnx file.",
 )
 @json_option
 def command(bundle: Path, tensorrt: str | None, json_path: str | None) -> None:

@@ -59,7 +59,9 @@ def models(path: Path) -> list[tuple[str, bytes]]:
             raise DataError(f"{path}: too large for an ONNX file. Name a model without external data.")
         return [(path.name, path.read_bytes())]
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}). Name an .onnx or .edgead file.") from error
+        raise DataError(
+            f"{path}: cannot be read ({error.strerror}). Name an .onnx or .edgead file."
+        ) from error
 
 
 def lines(path: Path, wanted: Sequence[Version], findings: Sequence[Finding]) -> Iterator[str]:

@@ -25,7 +25,9 @@ from edgead.data.target import list_targets, read_target
 from edgead.errors import CompileError
 from edgead.runtime.inspector import Inspector
 
-TARGETS = [target for target in list_targets() if target.engine == "tensorrt" and target.name != "jetson-nano"]
+TARGETS = [
+    target for target in list_targets() if target.engine == "tensorrt" and target.name != "jetson-nano"
+]
 SPEC = load_recipe("tensorrt").quantization
 
 
@@ -39,7 +41,9 @@ def explicit(for_tensorrt: bytes, images: ImageSets) -> bytes:
     return int8_onnx_from_onnx(for_tensorrt, [item.image for item in images.calibration], spec=SPEC)
 
 
-def test_the_cast_comes_first_and_changes_nothing(original: bytes, for_tensorrt: bytes, images: ImageSets) -> None:
+def test_the_cast_comes_first_and_changes_nothing(
+    original: bytes, for_tensorrt: bytes, images: ImageSets
+) -> None:
     first, second = onnx.load_from_string(for_tensorrt).graph.node[:2]
     assert (first.op_type, second.op_type) == ("Cast", "Transpose")
     assert first.input[0] == "image"

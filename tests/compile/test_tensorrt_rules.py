@@ -33,6 +33,7 @@ FLOAT, UINT8, INT8, INT64, DOUBLE = (
     TensorProto.DOUBLE,
 )
 SHAPE = [1, 4, 8, 8]
+SCALE, ZERO = np.float32(0.1), np.int8(0)
 
 
 def model(
@@ -68,10 +69,10 @@ def node(kind: str, inputs: str, outputs: str = "y", **attributes: Any) -> onnx.
 def quantized_layer(
     kind: str = "Conv",
     *,
-    activation_scale: Any = np.float32(0.1),
+    activation_scale: Any = SCALE,
     weight_scale: Any = None,
     axis: int = 0,
-    zero: Any = np.int8(0),
+    zero: Any = ZERO,
     quantize_activation: bool = True,
     weights: np.ndarray | None = None,
     **attributes: Any,
@@ -82,7 +83,10 @@ def quantized_layer(
     extra: dict[str, Any] = {"axis": 1} if np.ndim(activation_scale) else {}
     nodes = [node("DequantizeLinear", "w,ws,wz", "wd", axis=axis), node(kind, "a,wd", **attributes)]
     if quantize_activation:
-        nodes[:0] = [node("QuantizeLinear", "x,s,z", "q", **extra), node("DequantizeLinear", "q,s,z", "a", **extra)]
+        nodes[:0] = [
+            node("QuantizeLinear", "x,s,z", "q", **extra),
+            node("DequantizeLinear", "q,s,z", "a", **extra),
+        ]
     else:
         nodes.insert(0, node("Relu", "x", "a"))
     zeros = np.full(np.shape(activation_scale), zero) if np.ndim(activation_scale) else zero
@@ -125,7 +129,10 @@ def computed(kind: str, position: int, *, values: Sequence[int], opset: int = 17
     used = {name: constants[name] for name in names if name in constants}
     extra = ",v" if kind == "TopK" else ""
     return model(
-        [node("Add", "k,c", "i"), helper.make_node(kind, names, ["y", *filter(None, extra.split(","))], name="t")],
+        [
+            node("Add", "k,c", "i"),
+            helper.make_node(kind, names, ["y", *filter(None, extra.split(","))], name="t"),
+        ],
         inputs={"x": (FLOAT, SHAPE), "k": (INT64, [len(values)])},
         c=np.asarray(values, np.int64),
         opset=opset,
@@ -158,7 +165,10 @@ BROKEN: dict[str, tuple[str, Callable[[], bytes]]] = {
     "types-8": ("8.6", lambda: of_type(TensorProto.BFLOAT16)),
     "types-10": ("10.3", lambda: of_type(TensorProto.INT16)),
     "double": ("10.3", lambda: of_type(DOUBLE)),
-    "int64-range": ("8.5", lambda: model([node("Add", "x,c")], inputs={"x": (INT64, [1])}, c=np.int64(2**40))),
+    "int64-range": (
+        "8.5",
+        lambda: model([node("Add", "x,c")], inputs={"x": (INT64, [1])}, c=np.int64(2**40)),
+    ),
     "uint8-inside": (
         "8.6",
         lambda: model(
@@ -176,7 +186,10 @@ BROKEN: dict[str, tuple[str, Callable[[], bytes]]] = {
     "topk-limit-10": ("10.3", lambda: topk(3840)),
     "topk-sorted": ("10.3", lambda: topk(5, sorted=0)),
     "resize-mode": ("8.6", lambda: resized(mode="cubic")),
-    "resize-coordinates": ("10.3", lambda: resized(coordinate_transformation_mode="half_pixel_symmetric", opset=19)),
+    "resize-coordinates": (
+        "10.3",
+        lambda: resized(coordinate_transformation_mode="half_pixel_symmetric", opset=19),
+    ),
     "resize-nearest": ("8.5", lambda: resized(mode="nearest", nearest_mode="simple")),
     "resize-aspect": ("10.3", lambda: resized(keep_aspect_ratio_policy="not_larger", opset=18)),
     "resize-antialias": ("10.3", lambda: resized(antialias=1, opset=18)),
@@ -339,19 +352,20 @@ def test_operators_are_those_of_the_tables(operator: str, expected: set[str]):
 # The rows that say N in the tables that were read whole.
 DENIED = {
     "8.5": (
-        "Bernoulli BitShift BlackmanWindow Compress ConcatFromSequence ConvInteger DFT Det DynamicQuantizeLinear "
-        "HammingWindow HannWindow Hardmax IsInf LayerNormalization MatMulInteger MaxRoiPool MaxUnpool "
-        "MelWeightMatrix Multinomial NegativeLogLikelihoodLoss Optional OptionalGetElement OptionalHasElement "
-        "QLinearConv QLinearMatMul STFT SequenceAt SequenceConstruct SequenceEmpty SequenceErase SequenceInsert "
-        "SequenceLength SequenceMap SoftmaxCrossEntropyLoss SplitToSequence StringNormalizer TfIdfVectorizer "
-        "Unique"
+        "Bernoulli BitShift BlackmanWindow Compress ConcatFromSequence ConvInteger DFT Det "
+        "DynamicQuantizeLinear HammingWindow HannWindow Hardmax IsInf LayerNormalization MatMulInteger "
+        "MaxRoiPool MaxUnpool MelWeightMatrix Multinomial NegativeLogLikelihoodLoss Optional "
+        "OptionalGetElement OptionalHasElement QLinearConv QLinearMatMul STFT SequenceAt "
+        "SequenceConstruct SequenceEmpty SequenceErase SequenceInsert SequenceLength SequenceMap "
+        "SoftmaxCrossEntropyLoss SplitToSequence StringNormalizer TfIdfVectorizer Unique"
     ),
     "10.16": (
-        "AffineGrid Bernoulli BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Col2Im CenterCropPad Compress "
-        "ConcatFromSequence ConvInteger DFT Det DynamicQuantizeLinear ImageDecoder MatMulInteger MaxRoiPool "
-        "MaxUnpool MelWeightMatrix Multinomial NegativeLogLikelihoodLoss Optional OptionalGetElement "
-        "OptionalHasElement QLinearConv QLinearMatMul RegexFullMatch SequenceAt SequenceConstruct SequenceEmpty "
-        "SequenceErase SequenceInsert SequenceLength SequenceMap SoftmaxCrossEntropyLoss"
+        "AffineGrid Bernoulli BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Col2Im CenterCropPad "
+        "Compress ConcatFromSequence ConvInteger DFT Det DynamicQuantizeLinear ImageDecoder MatMulInteger "
+        "MaxRoiPool MaxUnpool MelWeightMatrix Multinomial NegativeLogLikelihoodLoss Optional "
+        "OptionalGetElement OptionalHasElement QLinearConv QLinearMatMul RegexFullMatch SequenceAt "
+        "SequenceConstruct SequenceEmpty SequenceErase SequenceInsert SequenceLength SequenceMap "
+        "SoftmaxCrossEntropyLoss"
     ),
 }
 

@@ -1,7 +1,7 @@
 """Says which nodes of an ONNX file a version of TensorRT refuses or runs slowly, without TensorRT.
 
-What it says is what the documents of TensorRT say (each rule names its own); it is no build. A graph without a
-finding may still fail on a device, for its builder also needs an implementation of every layer.
+What it says is what the documents of TensorRT say (each rule names its own); it is no build. A graph without
+a finding may still fail on a device, for its builder also needs an implementation of every layer.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
 import onnx
-from google.protobuf.message import DecodeError
 
 from edgead.compile.tensorrt_rules.checks import CHECKS, Subject
 from edgead.compile.tensorrt_rules.table import (
@@ -100,7 +99,7 @@ def _parse(model: bytes) -> onnx.ModelProto:
     try:
         proto = onnx.load_model_from_string(model)
         onnx.checker.check_model(proto)
-    except (DecodeError, onnx.checker.ValidationError, ValueError) as error:
+    except Exception as error:  # protobuf's errors and the checker's share no base class of their own
         gist = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
         raise CompileError(f"Not a valid ONNX model: {gist}. Export it again.") from error
     if not proto.graph.node:
@@ -118,8 +117,8 @@ def versions_for_target(target: Target) -> tuple[Version, ...]:
     found = versions_of(value)
     if not found:
         raise CompileError(
-            f"Target {target.name}: its last system is {OLD_JETSONS[value or 0.0]}, and edgead needs TensorRT "
-            f"{next(iter(versions()))} or newer. Take a newer Jetson; for a look at its figures: "
+            f"Target {target.name}: its last system is {OLD_JETSONS[value or 0.0]}, and edgead needs "
+            f"TensorRT {next(iter(versions()))} or newer. Take a newer Jetson; for a look at its figures: "
             f"edgead targets {target.name}"
         )
     return found

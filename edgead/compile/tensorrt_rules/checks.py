@@ -37,7 +37,9 @@ class Subject:
         graph = self.model.graph
         self.constants = {tensor.name: tensor for tensor in graph.initializer}
         for node in graph.node:
-            value = next((a.t for a in node.attribute if node.op_type == "Constant" and a.name == "value"), None)
+            value = next(
+                (a.t for a in node.attribute if node.op_type == "Constant" and a.name == "value"), None
+            )
             if value is not None:
                 self.constants[node.output[0]] = value
         self.makers = {name: node for node in graph.node for name in node.output}
@@ -154,7 +156,9 @@ def topk_limit(subject: Subject, settings: Mapping[str, Any]) -> Iterator[Breach
 def attribute(subject: Subject, settings: Mapping[str, Any]) -> Iterator[Breach]:
     for node in subject.nodes(*settings["operators"]):
         value = _attribute(node, settings["attribute"], settings["default"])
-        only_nearest = settings["attribute"] == "nearest_mode" and _attribute(node, "mode", "nearest") != "nearest"
+        only_nearest = (
+            settings["attribute"] == "nearest_mode" and _attribute(node, "mode", "nearest") != "nearest"
+        )
         if value not in settings["values"] and not only_nearest:
             yield *_label(node), f"{settings['attribute']} = {value}"
 

@@ -1,4 +1,4 @@
-"""The rules as data: versions of TensorRT, their operators, and what each rule forbids, read from rules.toml."""
+"""The rules as data: versions of TensorRT, their operators, and what each rule forbids."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _FIELDS = ("check", "level", "reason", "remedy", "source", "since", "before")
 
 @dataclass(frozen=True)
 class Version:
-    """A version of TensorRT; `jetsons` are compute capabilities, `read` what its facts rest on if not itself."""
+    """A version of TensorRT; `jetsons`: compute capabilities; `read`: whose table it is, if not its own."""
 
     name: str
     opset: tuple[int, int]
@@ -54,7 +54,7 @@ class Rule:
 
 
 def number(name: str) -> tuple[int, ...]:
-    """"10.13" -> (10, 13): versions compare as numbers, not as text."""
+    """ "10.13" -> (10, 13): versions compare as numbers, not as text."""
     return tuple(int(part) for part in name.split("."))
 
 

@@ -130,8 +130,8 @@ def _make_cache(wanted: Sequence[tuple[str, dict[str, str]]]) -> None:
             Path(folder).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise EngineError(
-                f"{folder}: engines cannot be kept there ({error.strerror}). Make it writable, or name another "
-                "folder: export EDGEAD_CACHE=/var/cache/edgead"
+                f"{folder}: engines cannot be kept there ({error.strerror}). Make it writable, or name "
+                "another folder: export EDGEAD_CACHE=/var/cache/edgead"
             ) from error
 
 
@@ -140,8 +140,8 @@ def _check_provider(wanted: Sequence[str], found: Sequence[str]) -> None:
     if len(wanted) > 1 and not set(wanted[:-1]) & set(found):
         raise EngineError(
             f"onnxruntime {onnxruntime.__version__}: expected {' or '.join(wanted[:-1])}, found "
-            f"{', '.join(found)} alone: the GPU's provider is installed and does not start. Its CUDA, cuDNN or "
-            f"TensorRT libraries are missing or of another version. Reinstall: {_INSTALL_GPU}."
+            f"{', '.join(found)} alone: the GPU's provider is installed and does not start. Its CUDA, cuDNN "
+            f"or TensorRT libraries are missing or of another version. Reinstall: {_INSTALL_GPU}."
         )
 
 

@@ -228,6 +228,8 @@ def _conclude(run: _Run, destinations: Destinations) -> None:
             f"{counts.not_inspected} not inspected; {frames.lost} lost, {frames.overwritten} overwritten, "
             f"{frames.incomplete} incomplete, {frames.stalls} stalls, {frames.reconnects} reconnections."
         )
+    if waiting := sum(sink.statistics.waiting for sink in run.sinks):
+        _tell(f"{waiting} verdicts wait on disk; the next run with this --mqtt address delivers them.")
     if destinations.counts is not None:
         write_json(destinations.counts, _summary(run))
     if run.errors:

@@ -139,6 +139,18 @@ def test_a_disk_that_is_full(bundle: Path, parts: Path):
     assert "5 verdicts could not be delivered" in result.stderr
 
 
+def test_a_broker_that_is_not_there(bundle: Path, parts: Path, tmp_path: Path):
+    pytest.importorskip("paho.mqtt", reason="paho-mqtt is not installed")
+    broker = ("--mqtt", "mqtt://127.0.0.1:9/line", "--spool", tmp_path / "spool")
+    result = invoke("run", bundle, f"folder:{parts}", *broker, "--counts", tmp_path / "c.json")
+    assert result.exit_code == 0
+    assert "5 verdicts wait on disk" in result.stderr
+    counts = json.loads((tmp_path / "c.json").read_text())["verdicts"]["MqttSink"]
+    assert (counts["accepted"], counts["waiting"], counts["dropped"]) == (5, 5, 0)
+    kept = b"".join(path.read_bytes() for path in (tmp_path / "spool").glob("*.jsonl"))
+    assert [record["sequence"] for record in lines(kept.decode())] == list(range(5))
+
+
 def start(*arguments: object, **more: Any) -> subprocess.Popen[str]:
     code = "import sys; from edgead.cli import main; main(sys.argv[1:])"
     command = [sys.executable, "-c", code, *map(str, arguments)]

@@ -153,6 +153,9 @@ class _Fitter:
             self.device,
             memory_format=torch.channels_last,  # type: ignore[call-overload]
         )
+        if self.network.linear is not None:
+            self.network.linear.cpu().fit(images.batch(np.arange(len(images)))[0], self.process)
+            self.network.linear.to(self.device)
         self.mean = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
         self.optimizer = torch.optim.Adam(self.network.parameters(), settings.learning_rate)
 

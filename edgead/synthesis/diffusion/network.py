@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgead.errors import DataError, UnknownNameError, UsageError
+from edgead.synthesis.diffusion.linear import LinearDenoiser
 
 __all__ = ["SIZES", "DenoisingNetwork", "NetworkConfig", "network_config", "parameter_count"]
 
@@ -32,6 +33,7 @@ class NetworkConfig:
     attention: tuple[bool, ...] = (False, False, False)  # of each level; the middle always has it
     head: int = 32  # channels of an attention head
     groups: int = 16  # of the group normalisation
+    linear_start: bool = True  # learn what the best linear denoiser leaves
     published_blocks: bool = False  # scale-shift norms and residual resampling, as in guided-diffusion
     products: int = 1  # classes to be told apart
 
@@ -80,7 +82,7 @@ SIZES: Mapping[str, NetworkConfig] = {
         head=64, groups=32, published_blocks=True,
     ),
     "published": NetworkConfig(
-        patch=1, widths=(256, 256, 512, 512, 1024, 1024), layers=2,
+        linear_start=False, patch=1, widths=(256, 256, 512, 512, 1024, 1024), layers=2,
         attention=(False, False, False, True, True, True), head=64, groups=32, published_blocks=True,
     ),
 }  # fmt: skip
@@ -103,9 +105,10 @@ class DenoisingNetwork(nn.Module):
         self.config = config
         inside = config.channels * config.patch**2
         kind = "resnet" if config.published_blocks else "conv"
+        self.linear = LinearDenoiser(config.shape_chw) if config.linear_start else None
         self.unet = UNet2DModel(
             sample_size=(config.height // config.patch, config.width // config.patch),
-            in_channels=inside,
+            in_channels=3 * inside if config.linear_start else inside,
             out_channels=2 * inside,
             block_out_channels=config.widths,
             layers_per_block=config.layers,
@@ -118,16 +121,35 @@ class DenoisingNetwork(nn.Module):
             resnet_time_scale_shift="scale_shift" if config.published_blocks else "default",
             num_class_embeds=config.products if config.products > 1 else None,
         )
-        # An untrained network predicts no noise and the variance half-way, so the first steps are no shock.
+        # An untrained network adds nothing to its start: none, or the linear denoiser.
         nn.init.zeros_(self.unet.conv_out.weight)
         nn.init.zeros_(self.unet.conv_out.bias)
 
     def forward(self, x_t: Tensor, timesteps: Tensor, products: Tensor) -> Tensor:
         """See the class."""
+        if self.linear is None:
+            return self._unet(x_t, timesteps, products)
+        with torch.autocast(x_t.device.type, enabled=False):
+            image, deviation, best_v = self.linear(x_t, timesteps)
+        left = self.linear.left[timesteps].view(-1, 1, 1, 1)
+        mean, power = self.linear.mean, self.linear.power.mean()
+        seen = torch.cat(
+            (
+                (x_t - left.sqrt() * mean) / (left * power + 1 - left).sqrt(),
+                (image - mean) / power.sqrt(),
+                mean.expand_as(x_t),
+            ),
+            dim=1,
+        )
+        correction, v = self._unet(seen, timesteps, products).float().chunk(2, dim=1)
+        noise = (x_t - left.sqrt() * (image + deviation * correction)) / (1 - left).sqrt()
+        return torch.cat((noise, best_v + v), dim=1)
+
+    def _unet(self, maps: Tensor, timesteps: Tensor, products: Tensor) -> Tensor:
         patch = self.config.patch
-        positions = F.pixel_unshuffle(x_t, patch) if patch > 1 else x_t
+        positions = F.pixel_unshuffle(maps, patch) if patch > 1 else maps
         labels = products if self.config.products > 1 else None
-        output = self.unet(positions, timesteps, class_labels=labels, return_dict=False)[0]
+        output: Tensor = self.unet(positions, timesteps, class_labels=labels, return_dict=False)[0]
         return F.pixel_shuffle(output, patch) if patch > 1 else output
 
 

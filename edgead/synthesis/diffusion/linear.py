@@ -33,7 +33,7 @@ class LinearDenoiser(nn.Module):
         super().__init__()
         self.register_buffer("mean", torch.zeros(shape_chw))
         self.register_buffer("power", torch.ones(shape_chw))  # variance of each frequency
-        self.register_buffer("left", torch.linspace(1, 0.01, steps))  # abar_t
+        self.register_buffer("left", torch.linspace(0.9999, 0.0001, steps))  # abar_t
         self.register_buffer("best_v", torch.zeros(steps))
         self.register_buffer("rows", _cosines(shape_chw[1]), persistent=False)
         self.register_buffer("columns", _cosines(shape_chw[2]), persistent=False)

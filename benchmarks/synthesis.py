@@ -1,0 +1,237 @@
+"""What the diffusion source of anomalies costs, what its strength does, and whether it pays.
+
+    python benchmarks/synthesis.py  # time and memory of each size, on this machine
+    python benchmarks/synthesis.py --strength runs/sdas/model  # distance from good images, and a classifier
+    python benchmarks/synthesis.py --pays runs/sdas/set --steps 1300
+    python benchmarks/synthesis.py --quick
+
+`--pays` trains with and without the set, all else equal; test images choose nothing.
+"""
+
+from __future__ import annotations
+
+import resource
+import statistics
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import torch
+from common import ROOT, Row, json_option, quick_option, report
+from trainings import Trained, Workshop
+
+from edgead.compile.recipe import load_recipe
+from edgead.datasets import open_dataset
+from edgead.images import read_image, resize_image
+from edgead.synthesis import SET_MIX
+from edgead.synthesis.diffusion.model import DiffusionModel, ModelFacts, read_model
+from edgead.synthesis.diffusion.network import DenoisingNetwork, network_config, parameter_count
+from edgead.synthesis.diffusion.process import make_process
+from edgead.synthesis.diffusion.sets import open_set
+from edgead.training.settings import TrainSettings
+
+DATA = ROOT.parent / "shared" / "data" / "mtd"
+STRENGTHS = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8)
+_PUBLISHED_GAIN = "published: +2.9 image AUROC over textures, on MPDD"
+
+
+@click.command(help=__doc__.split("\n", maxsplit=1)[0])
+@click.option(
+    "--data", default=str(DATA), show_default=False, help="In the layout of MVTec AD.  [default: mtd]"
+)
+@click.option("--strength", "model", metavar="MODEL", help="Measure what strength does, with this model.")
+@click.option("--images", default=48, show_default=True, help="Drawn per strength, for --strength.")
+@click.option("--pays", "anomaly_set", metavar="SET", help="Train with and without this set.")
+@click.option("--steps", default=1300, show_default=True, help="Of each training, for --pays.")
+@click.option("--seed", "seeds", multiple=True, type=int, help="For --pays.  [default: 0, 1, 2]")
+@click.option("--work", default="runs/sdas/pays", show_default=True, metavar="DIR", help="Keeps the runs.")
+@quick_option
+@json_option
+def main(
+    data: str, model: str | None, images: int, anomaly_set: str | None, steps: int, seeds: tuple[int, ...],
+    work: str, quick: bool, json_path: str | None,
+) -> None:  # fmt: skip
+    if anomaly_set is not None:
+        name, (rows, details) = "synthesis-pays", pays(
+            Path(data), anomaly_set, steps=2 if quick else steps, seeds=seeds or (0, 1, 2), work=Path(work)
+        )  # fmt: skip
+    elif model is not None:
+        name, (rows, details) = "synthesis-strength", strength_rows(
+            Path(data), Path(model), count=4 if quick else images
+        )  # fmt: skip
+    else:
+        name, (rows, details) = "synthesis", cost_rows(quick=quick)
+    report(name, rows, json_path=json_path, quick=quick, settings=details)
+
+
+def cost_rows(*, quick: bool) -> tuple[list[Row], dict[str, Any]]:
+    """Of each size: parameters; of those that this machine can hold, seconds and memory."""
+    rows = []
+    cuda = torch.cuda.is_available()
+    device = torch.device("cuda" if cuda else "cpu")
+    for size in ("small", "standard", "published"):
+        count = parameter_count(network_config(size)) / 1e6
+        rows.append(Row(f"{size}: parameters", count, "M"))
+        measured = (size == "small" or cuda) and not (quick and size != "small")
+        rows += _speed(size, device) if measured else []
+        if not cuda and size != "small":
+            rows.append(Row(f"{size}: on a GPU", None, "not yet measured: no GPU at hand"))
+    return rows, {"device": str(device), "threads": torch.get_num_threads()}
+
+
+def _speed(size: str, device: torch.device) -> list[Row]:
+    config, process = network_config(size), make_process()
+    network = DenoisingNetwork(config).to(device, memory_format=torch.channels_last)
+    batch = 4
+    image, products = torch.rand(batch, *config.shape_chw, device=device) * 2 - 1, torch.zeros(batch).long()
+    steps, products = torch.randint(1000, (batch,), device=device), products.to(device)
+    noise = torch.randn_like(image)
+    x_t = process.noised(image, steps, noise)
+
+    def learn() -> None:
+        with torch.autocast(device.type, torch.bfloat16):
+            output = network(x_t, steps, products)
+        losses = process.losses(output.float(), image, x_t, noise, steps)
+        (losses["noise"] + losses["variance"]).backward()
+
+    facts = ModelFacts(size, config, "linear", ("part",), {}, "", (), 0.0, str(device))
+    learning = _processor_seconds(learn, device)
+    network.zero_grad(set_to_none=True)
+    model = DiffusionModel(facts, network, digest="", device=device)
+    drawing = _processor_seconds(lambda: model.draw(range(batch), [0.1] * batch), device, repeats=1)
+    how = f"batch {batch}, 256 x 256, 3 colours; {'wall' if device.type == 'cuda' else 'processor'} time"
+    unit = "s per image"
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    memory = torch.cuda.max_memory_allocated() / 2**30 if device.type == "cuda" else peak
+    return [
+        Row(f"{size}: a step of the fit", learning / batch, unit, how=how),
+        Row(f"{size}: drawing, 20 steps", drawing / batch, unit, how=how),
+        Row(f"{size}: peak memory", memory, "GiB", how="of the process; of the GPU where there is one"),
+    ]
+
+
+def _processor_seconds(call: Any, device: torch.device, *, repeats: int = 5) -> float:
+    """Median of a few; on a CPU that others use as well, the processor's own seconds."""
+    clock = time.perf_counter if device.type == "cuda" else time.process_time
+    call()
+    taken = []
+    for _ in range(repeats):
+        started = clock()
+        call()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        taken.append(clock() - started)
+    return statistics.median(taken)
+
+
+def strength_rows(data: Path, folder: Path, *, count: int) -> tuple[list[Row], dict[str, Any]]:
+    """Distance of drawn images from good ones in a backbone's features, and what a classifier tells apart."""
+    model = read_model(folder)
+    good = _features(_good(data, model, "train", 10 * count))
+    unseen = _features(_good(data, model, "test", 2 * count))
+    seeds = list(range(count))
+    drawn = {s: _features(_drawn(model, seeds, s)) for s in STRENGTHS}
+    distances = {s: _distance(features, good) for s, features in drawn.items()}
+    rising = all(a < b for a, b in zip(list(distances.values()), list(distances.values())[1:], strict=False))
+    rows = [Row("unseen good images: distance", _distance(unseen, good), "to the nearest 3 good images")]
+    rows += [Row(f"strength {s:g}: distance", distance, "same") for s, distance in distances.items()]
+    rows.append(Row("distance rises with strength", float(rising), "1: yes", bar=1.0, higher_is_better=True))
+    more = _features(_drawn(model, [s + 10_000 for s in seeds], 0.0))
+    accuracy = _classifier_accuracy((unseen[::2], drawn[0.0]), (unseen[1::2], more))
+    rows.append(Row("strength 0 against unseen good images: classifier", accuracy, "accuracy; 0.5 is best"))
+    return rows, {"model": str(folder), "images": count}
+
+
+def _drawn(model: DiffusionModel, seeds: Sequence[int], strength: float) -> np.ndarray:
+    parts = [seeds[k : k + 8] for k in range(0, len(seeds), 8)]
+    return np.concatenate([model.draw(part, [strength] * len(part)) for part in parts])
+
+
+def _good(data: Path, model: DiffusionModel, part: str, count: int) -> np.ndarray:
+    samples = [s for s in getattr(open_dataset(data), part) if not s.is_anomalous]
+    chosen = np.random.default_rng(0).permutation(len(samples))[:count]
+    height, width = model.facts.network.height, model.facts.network.width
+    return np.stack([resize_image(read_image(samples[k].path), height, width) for k in chosen])
+
+
+@torch.no_grad()
+def _features(images: np.ndarray) -> np.ndarray:
+    """Mean and deviation over the image of each channel of the backbone's first three stages, N x C."""
+    from edgead.models.backbones import build_backbone
+
+    backbone = build_backbone("efficientnet_lite0", stages=(1, 2, 3)).eval()
+    found = []
+    for start in range(0, len(images), 16):
+        maps = backbone(torch.from_numpy(images[start : start + 16]).permute(0, 3, 1, 2).float())
+        parts = [value for one in maps for value in (one.mean((2, 3)), one.std((2, 3)))]
+        found.append(torch.cat(parts, 1).numpy())
+    return np.concatenate(found)
+
+
+def _distance(features: np.ndarray, good: np.ndarray) -> float:
+    """Mean distance to the three nearest good images, each feature in deviations of the good ones."""
+    scale = good.std(axis=0) + 1e-6
+    gaps = np.linalg.norm((features[:, None] - good[None]) / scale, axis=2)
+    return float(np.sort(gaps, axis=1)[:, :3].mean())
+
+
+def _classifier_accuracy(train: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray]) -> float:
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    classifier = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
+    classifier.fit(np.concatenate(train), np.repeat([0, 1], [len(part) for part in train]))
+    right = [(classifier.predict(part) == label).mean() for label, part in enumerate(test)]
+    return float(np.mean(right))
+
+
+def pays(
+    data: Path, anomaly_set: str, *, steps: int, seeds: Sequence[int], work: Path
+) -> tuple[list[Row], dict[str, Any]]:
+    """Trainings with and without the set, equal but for the mix of sources."""
+    path = str(open_set(anomaly_set).path.resolve())
+    workshop = Workshop(work, recipe=load_recipe("default"))
+    found: dict[str, list[Trained]] = {"without": [], "with": []}
+    for seed in seeds:
+        plain = TrainSettings(steps=steps, seed=seed)
+        drawn = TrainSettings(steps=steps, seed=seed, synthesis=dict(SET_MIX), anomaly_set=path)
+        for label, settings in (("without", plain), ("with", drawn)):
+            found[label].append(workshop.trained(data, settings, label=f"{label}-seed{seed}"))
+    rows = []
+    for metric, name in (("image_auroc", "image AUROC"), ("au_pro", "AU-PRO")):
+        values = {label: [t.figures[metric] or 0.0 for t in runs] for label, runs in found.items()}
+        for label, numbers in values.items():
+            rows.append(
+                Row(f"{name}, {label} the set", statistics.mean(numbers), f"mean of {len(seeds)} seeds")
+            )
+        gains = [after - before for before, after in zip(values["without"], values["with"], strict=True)]
+        each = ", ".join(f"{gain:+.4f}" for gain in gains)
+        rows.append(
+            Row(f"{name}: gain", statistics.mean(gains), f"by seed {each}", bar=0.0, higher_is_better=True,
+                how=_PUBLISHED_GAIN)
+        )  # fmt: skip
+    click.echo(_kinds(found))
+    details = {label: [trained.to_json() for trained in runs] for label, runs in found.items()}
+    return rows, {"set": path, "mix": dict(SET_MIX), "trainings": details}
+
+
+def _kinds(found: dict[str, list[Trained]]) -> str:
+    """What each kind of defect reaches, with and without, mean over the seeds."""
+    lines = []
+    for kind in sorted(found["with"][0].by_kind):
+        cells = []
+        for label, runs in found.items():
+            entries = [run.by_kind[kind] for run in runs]
+            for metric in ("image_auroc", "au_pro"):
+                values = [e[metric] for e in entries if isinstance(e, dict) and e.get(metric) is not None]
+                cells.append(f"{label} {metric} {statistics.mean(values):.3f}" if values else "")
+        lines.append(f"{kind:<12} " + "  ".join(filter(None, cells)))
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

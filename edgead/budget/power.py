@@ -5,8 +5,8 @@ stage say much the same. So the pass that measures the losses also keeps, of the
 channels vary together. From that follow, without a constant chosen by hand:
 
 bits(m)     what the best m channels of a stage by their losses tell of the mask of the anomaly, in bits per
-            cell: -1/2 log2(1 - R^2), R^2 the share of the mask's variance that their best linear combination
-            explains, corrected for the number of channels; the mutual information were all Gaussian.
+            cell: -1/2 log2(1 - R^2), R^2 the share of the mask's variance that a linear combination of them
+            explains on pairs that it was not fitted on; the mutual information were all Gaussian.
 explained(m, w)  the share of the good features' variance that w of their principal components hold: a
             reconstruction of width w cannot, cell by cell, tell more than that of a good part from a bad one.
 coverage(N) the share of the variance of good features of other images that the nearest of N bank features
@@ -97,7 +97,9 @@ class PowerMeter:
     def __init__(self, infos: Sequence[FeatureInfo]) -> None:
         self.infos = tuple(infos)
         self._scorers = [ChannelScorer([info]) for info in self.infos]
-        self._differences = [_Moments(info.channels + 1) for info in self.infos]  # the mask is the last
+        # In two halves, of which each judges what the other fits; the mask is the last variable.
+        self._halves = [[_Moments(info.channels + 1) for _ in range(2)] for info in self.infos]
+        self._batches = 0
         self._good = [_Moments(info.channels) for info in self.infos]
 
     @torch.no_grad()
@@ -113,8 +115,9 @@ class PowerMeter:
             self._scorers[position].add([normal], [anomalous], masks[kept])
             scaled = scaled_difference(normal, anomalous).nan_to_num(0.0, 0.0, 0.0)
             target = masks_at(masks[kept], scaled.shape[-2:]).to(scaled.device)
-            self._differences[position].add(torch.cat((scaled, target), dim=1))
+            self._halves[position][self._batches % 2].add(torch.cat((scaled, target), dim=1))
             self._good[position].add(normal.float().nan_to_num(0.0, 0.0, 0.0))
+        self._batches += 1
 
     def power(self, good: Sequence[Sequence[Tensor]], *, bank_components: int) -> DiscriminatingPower:
         """What was found; `good` are the maps of good images, some at a time, that a bank is tried on.
@@ -145,12 +148,11 @@ class PowerMeter:
 
     def _stage(self, position: int, selection: StageSelection) -> StagePower:
         order = np.argsort(np.array(selection.scores), kind="stable")
-        joint, count = self._differences[position].covariance()
-        bits = _bits(joint, order, count)
-        good, _ = self._good[position].covariance()
+        halves = [half.covariance() for half in self._halves[position] if half.count]
+        good = self._good[position].covariance()
         deviations = np.sqrt(np.clip(np.diag(good), 1e-12, None))
         correlation = (good / deviations / deviations[:, None])[np.ix_(order, order)]
-        return StagePower(selection, bits, correlation)
+        return StagePower(selection, _bits(halves[0], halves[-1], order), correlation)
 
     def _coverage(
         self, stages: Sequence[int], good: Sequence[Sequence[Tensor]], components: int
@@ -200,33 +202,46 @@ class _Moments:
         self._sum += cells.double().sum(dim=1).cpu()
         self.count += cells.shape[1]
 
-    def covariance(self) -> tuple[Floats, int]:
+    def covariance(self) -> Floats:
         mean = self._sum / max(self.count, 1)
         covariance = self._products / max(self.count, 1) - mean[:, None] * mean
-        return covariance.numpy(), self.count
+        found: Floats = covariance.numpy()
+        return found
 
 
-def _bits(joint: Floats, order: NDArray[np.int64], count: int) -> Floats:
-    """Bits of the first 1, 2, ... C channels of `order` on the last variable of a covariance.
+def _bits(first: Floats, second: Floats, order: NDArray[np.int64]) -> Floats:
+    """Bits of the first 1, 2, ... C channels of `order` on the last variable of two covariances.
 
-    One Cholesky factor tells the explained variance of every prefix: what the m-th channel adds is the square
-    of the m-th entry of the mask's covariances solved against the factor.
+    Each half of the pairs judges the combinations that the other fits: cells of one image are alike, so that
+    hundreds of channels would explain the few masks that they are fitted on whatever they see.
     """
-    channels = joint[np.ix_(order, order)].copy()
-    with_mask = joint[order, -1]
+    shares = (_explained(first, second, order) + _explained(second, first, order)) / 2
+    share = np.clip(np.maximum.accumulate(shares), 0.0, 1.0 - _LEAST_UNEXPLAINED)
+    return np.asarray(-0.5 * np.log2(1.0 - share))
+
+
+def _explained(fitted: Floats, judged: Floats, order: NDArray[np.int64]) -> Floats:
+    """Share of the judged mask's variance that combinations of the first 1, 2, ... channels explain.
+
+    The Cholesky factor of all channels has those of the first m in its corner, and so has the solution with
+    it: each number of channels costs one triangular solution.
+    """
+    from scipy.linalg import solve_triangular
+
+    channels, with_mask = fitted[np.ix_(order, order)].copy(), fitted[order, -1].copy()
     variances = np.diag(channels).copy()
-    largest = max(float(variances.max(initial=0.0)), 1e-300)
-    constant = variances < 1e-12 * largest
-    channels[constant, :] = channels[:, constant] = 0.0
-    with_mask = np.where(constant, 0.0, with_mask)
+    constant = variances < 1e-12 * max(float(variances.max(initial=0.0)), 1e-300)
+    channels[constant, :] = channels[:, constant] = with_mask[constant] = 0.0
     channels[np.diag_indices_from(channels)] = np.where(constant, 1.0, variances * (1.0 + _RIDGE))
     factor = _cholesky(channels)
-    solved = np.linalg.solve(np.tril(factor), with_mask)
-    explained = np.cumsum(solved**2) / max(float(joint[-1, -1]), 1e-300)
-    used = np.arange(1, len(order) + 1)
-    corrected = 1.0 - (1.0 - explained) * (count - 1) / np.maximum(count - 1 - used, 1)
-    share = np.clip(np.maximum.accumulate(corrected), 0.0, 1.0 - _LEAST_UNEXPLAINED)
-    return np.asarray(-0.5 * np.log2(1.0 - share))
+    solved = solve_triangular(factor, with_mask, lower=True)
+    others, other_mask = judged[np.ix_(order, order)], judged[order, -1]
+    shares = np.empty(len(order))
+    for count in range(1, len(order) + 1):
+        weights = solve_triangular(factor[:count, :count], solved[:count], lower=True, trans="T")
+        matched = 2 * weights @ other_mask[:count] - weights @ others[:count, :count] @ weights
+        shares[count - 1] = matched / max(float(judged[-1, -1]), 1e-300)
+    return shares
 
 
 def _cholesky(matrix: Floats) -> Floats:

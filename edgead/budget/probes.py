@@ -74,7 +74,15 @@ def _exported(config: RealNetConfig, *, seed: int, weights: str | None) -> tuple
         if realnet.bank is not None:
             realnet.bank.prototypes.normal_()
             realnet.bank.projection.normal_(std=0.05)
-    rule = ScoreRule(residuals=(Scale(),) * len(config.residual_map_stages))
+    some = Scale(0.1, 1.3)  # not 0 and 1: an engine leaves out what changes nothing, output names with it
+    rule = ScoreRule(
+        logits=some,
+        residuals=(some,) * len(config.residual_map_stages),
+        distances=some,
+        pooled_logits=some,
+        pooled_residuals=some,
+        pooled_distances=some,
+    )
     model = fold_for_export(InspectionModel(realnet, rule))
     shape = (config.input_height, config.input_width, 3)
     image = np.random.default_rng(seed).integers(0, 256, shape, np.uint8)

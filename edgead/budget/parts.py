@@ -149,7 +149,7 @@ def score_layers(config: RealNetConfig) -> tuple[Layer, ...]:
     part, cells = "score", 4 * _cells(_grid(config, config.grid_stage))
     highest = max(1, round(ScoreRule().top_share * cells))
     pooled = [_move(part, "topk", cells, highest), _move(part, "reduce", highest, 1)]
-    single = [_move(part, "elementwise", 1)] * 3  # a pooled view, scaled and weighted
+    single = [_move(part, "elementwise", 1)] * 2  # a pooled view, scaled
     layers = [_move(part, "elementwise", cells)] * 4 + pooled + single
     for number, stage in enumerate(config.residual_map_stages):
         own = _cells(_grid(config, stage))

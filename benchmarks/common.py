@@ -19,7 +19,7 @@ from edgead.runtime.machine import describe_machine, package_versions
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-_PACKAGES = ("torch", "onnx", "onnxruntime", "openvino", "nncf", "numpy", "scikit-learn")
+_PACKAGES = ("torch", "onnx", "onnxruntime", "openvino", "nncf", "numpy", "scikit-learn", "torchmetrics")
 
 json_option = click.option(
     "--json", "json_path", metavar="FILE", help="Write the rows here.  [default: in benchmarks/results]"

@@ -15,6 +15,7 @@ from edgead.errors import EdgeadError
 COMMANDS = {
     "train": "edgead.cli.train: Train a model from a folder of good images.",
     "synthesize": "edgead.cli.synthesize: Draw realistic anomalies with a diffusion model of good parts.",
+    "train-all": "edgead.cli.train_all: Train every product of a plan, on one machine or many.",
     "demo": "edgead.cli.demo: Draw a data set, train, compile and benchmark on it.",
     "evaluate": "edgead.cli.evaluate: Measure a run or a bundle on labelled images.",
     "compile": "edgead.cli.compile: Compile a run to one verified .edgead file.",

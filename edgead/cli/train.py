@@ -87,7 +87,7 @@ def command(
     (`edgead targets measure`).
     """
     asked = {name: chosen.pop(name) for name in PLAN_OPTIONS}
-    settings = _settings(minutes=minutes, **chosen)
+    settings = settings_of_options(minutes=minutes, **chosen)
     planned = planned_settings(data, out, settings, chosen, json_path=json_path, **asked)
     if planned is None:
         return
@@ -107,7 +107,7 @@ def command(
         _print(run)
 
 
-def _settings(*, minutes: float | None, **chosen: Any) -> TrainSettings:
+def settings_of_options(*, minutes: float | None, **chosen: Any) -> TrainSettings:
     """The options as settings; what was not given is left to the defaults there."""
     if minutes is not None and chosen["steps"] is not None:
         raise UsageError("Give --steps or --minutes, not both: one decides the other.")

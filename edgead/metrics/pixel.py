@@ -231,15 +231,15 @@ def _groups(normal: Sequence[Run], anomalous: Sequence[Run]) -> Iterator[_Groups
         above += here
 
 
-def range_bounds(normal: Sequence[Run], anomalous: Sequence[Run]) -> list[int]:
-    """Return ascending keys from 0 to 2^32 with about RUN_LENGTH pixels between neighbours.
+def range_bounds(normal: Sequence[Run], anomalous: Sequence[Run], length: int | None = None) -> list[int]:
+    """Return ascending keys from 0 to 2^32 with about `length` (RUN_LENGTH) pixels between neighbours.
 
     Each inner bound b is followed by b + 1: a value with more ties than fit in memory is always such a b.
     """
     samples = [run.index.astype(np.int64) for run in normal]
     samples += [(run.index >> np.uint64(AREA_BITS)).astype(np.int64) for run in anomalous]
     pooled = np.sort(np.concatenate(samples))
-    inner = pooled[:: RUN_LENGTH // INDEX_STEP]
+    inner = pooled[:: max((length or RUN_LENGTH) // INDEX_STEP, 1)]
     bounds = np.unique(np.concatenate([[0, _KEYS], inner, inner + 1]))
     return [int(bound) for bound in bounds]
 

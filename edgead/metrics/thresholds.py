@@ -37,6 +37,7 @@ MEAN_GRID = tuple(step / 10 for step in range(2, 9))
 MAX_GRID = tuple(step / 20 for step in range(21))
 PRO_STEPS = 100
 FPR_LIMIT = 0.3
+_AT_ONCE = 1 << 21  # pixels of a range of values: a dozen arrays of that length are in use at a time
 _EPS = 1e-8  # ADer's, in each denominator
 
 
@@ -129,7 +130,7 @@ class _Pixels:
         if self._lowest == self._highest:
             return 0.0, 0.0, 0.0  # nothing is above the normalised value of a constant map, 0
         sums, hits, false, upper = np.zeros(3), 0, 0, HIGH
-        bounds = range_bounds(self._normal, self._anomalous)
+        bounds = range_bounds(self._normal, self._anomalous, _AT_ONCE)
         for low, high in zip(bounds[-2::-1], bounds[:0:-1], strict=True):
             if high <= self._lowest or low > self._highest:
                 continue

@@ -1,9 +1,10 @@
 """Pixel metrics of 10,000 maps of 256 x 256: memory, and seconds against torchmetrics and scikit-learn.
 
 All metrics (AUROC, average precision, F1-max, AU-PRO) are computed here in one pass, the others compute
-AUROC and average precision, on the same maps in the same run. They hold all pixels in memory, many times over:
-beyond `--reference-maps` the ratio is not measured. Seconds are of the processor, on one core: another program
-beside this one does not change them much. The wall clock's, with the waits for the disk, are in the details.
+AUROC and average precision, on the same maps in the same run. They hold all pixels in memory, many times
+over: beyond `--reference-maps` the ratio is not measured. Seconds are of the processor, on one core: another
+program beside this one does not change them much. The wall clock's, with the waits for the disk, are in the
+details.
 """
 
 from __future__ import annotations

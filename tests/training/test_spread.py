@@ -47,15 +47,15 @@ def job(tmp_path: Path, name: str, **changed: Any) -> Job:
 
 
 class Killer:
-    """Kills the worker of the first job once, when it has a checkpoint and is not near its end."""
+    """Kills the worker of the first job once, when it is at work and not near its end."""
 
     def __init__(self) -> None:
         self.killed: dict[str, Any] = {}
 
     def __call__(self, states: Sequence[JobState]) -> None:
         noted = states[0].progress()
-        checkpoint = Path(states[0].job.out) / "checkpoint.safetensors"
-        if not self.killed and noted and noted["step"] < 0.7 * STEPS and checkpoint.exists():
+        at_work = noted and noted["stage"] != "starting" and noted["step"] < 0.7 * STEPS
+        if not self.killed and at_work:
             os.kill(noted["pid"], signal.SIGKILL)
             self.killed = noted
 

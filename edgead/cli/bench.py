@@ -3,42 +3,66 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgead.cli.options import bundle_argument, engine_option, json_option, threads_option, write_json
+from edgead.cli.bench_asked import Asked
+from edgead.cli.bench_words import print_comparison, print_run, write_page
+from edgead.cli.options import engine_option, json_option, threads_option, write_json
 from edgead.cli.progress import progress_share
+from edgead.errors import DeadlineError, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from edgead.bundle import Bundle
+    from edgead.cli.bench_loads import Measured
     from edgead.runtime.inspector import Inspector
     from edgead.runtime.latency import ClosedLoop, LatencyRun
+    from edgead.runtime.line_load import LineLoad
+    from edgead.runtime.open_loop import OpenLoop
+    from edgead.runtime.samples import Samples
 
     Images = Sequence[NDArray[np.uint8]]
 
-_TITLES = {
-    "total": "inspect()",
-    "resize": "  resize",
-    "infer": "  infer",
-    "postprocess": "  postprocess",
-    "map_and_regions": "full map, regions",
-    "engine": "engine call alone",
-    "gpu": "GPU, by its clock",
-}
+
+def _cpus(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int, ...] | None:
+    from edgead.runtime.pinning import parse_cpus
+
+    return None if value is None else parse_cpus(value)
 
 
 @click.command()
-@bundle_argument
+@click.argument("bundle", type=click.Path(path_type=Path), required=False)
 @click.argument("images", nargs=-1)
 @click.option("--seconds", default=5.0, show_default=True, help="Measure for at least this long.")
-@click.option("--count", default=1000, show_default=True, help="Measure at least this many images.")
+@click.option("--minutes", type=float, help="A soak: for so many minutes, however many samples that gives.")
+@click.option("--count", default=1000, show_default=True, help="Measure at least so many images or strips.")
 @click.option("--warm-up", default=1.0, show_default=True, help="Seconds before, which are not counted.")
+@click.option("--fps", type=float, help="Open loop: so many frames a second, done or not.")
+@click.option("--poisson", is_flag=True, help="Frames come at random at that rate (MLPerf's Server).")
+@click.option("--queue", type=int, help="Frames that wait at most, the newest; older ones are lost.")
+@click.option("--line-rate", type=float, help="Open loop: so many lines a second, through the line buffer.")
+@click.option("--sustained", is_flag=True, help="Find the highest line rate at which nothing is lost.")
+@click.option("--width", type=int, help="Of the web, in pixels.")
+@click.option("--columns-per-pixel", type=int, default=1, show_default=True, help="Of the web, averaged.")
+@click.option("--lines-per-pixel", type=int, default=1, show_default=True, help="Of the web, averaged.")
+@click.option("--overlap", type=float, default=0.25, show_default=True, help="Share of a tile, up to 0.5.")
+@click.option("--block-lines", type=int, default=128, show_default=True, help="Lines that come at once.")
+@click.option("--buffer-lines", type=int, default=8192, show_default=True, help="Lines that the ring holds.")
+@click.option("--deadline-ms", type=float, help="A later verdict is a miss.")
+@click.option("--gate", is_flag=True, help="Exit status 3 for misses, losses and runs that are not valid.")
+@click.option(
+    "--allow-late", type=click.FloatRange(0, 1), default=0.0, help="Share of misses that the gate lets pass."
+)
+@click.option("--cpus", callback=_cpus, metavar="LIST", help="Keep to these processors: 1, or 0,2-3.")
+@click.option(
+    "--compare", nargs=2, type=click.Path(path_type=Path), metavar="A.json B.json", help="Two earlier runs."
+)
 @click.option(
     "--report", "report_path", type=click.Path(path_type=Path), metavar="FILE", help="Write HTML here."
 )
@@ -47,46 +71,111 @@ _TITLES = {
 @threads_option
 @json_option
 def command(
-    bundle: Path,
+    bundle: Path | None,
     images: tuple[str, ...],
-    seconds: float,
-    count: int,
-    warm_up: float,
-    report_path: Path | None,
-    target: str | None,
+    compare: tuple[Path, Path] | None,
     json_path: str | None,
-    **settings: Any,
+    report_path: Path | None,
+    **asked: Any,
 ) -> None:
-    """Measure the latency of BUNDLE in a closed loop: one image after the other, as fast as it goes.
+    """Measure BUNDLE's latency: in a closed loop, or at the rate of a camera. Compare two runs.
 
     \b
     Examples:
       edgead bench part.edgead
       edgead bench part.edgead photos/ --seconds 30 --json latency.json
+      edgead bench part.edgead --fps 30 --deadline-ms 25 --gate
+      edgead bench web.edgead --sustained --width 4096 --seconds 60
+      edgead bench web.edgead --line-rate 20000 --width 4096 --minutes 30
+      edgead bench --compare before.json after.json
 
     Without IMAGES (files, folders, patterns) the bundle's reference images are used, which need no resize.
-    Files are read before the clock starts. The full-size map and the regions, which inspect() leaves until
-    they are asked for, are a stage of their own. Next to each call, in turns before and after it, the engine
-    is called alone with the same image: the difference is what edgead adds. Where the target's profile can
-    predict, the prediction stands beside.
-    """
-    from edgead.bundle import read_bundle
-    from edgead.runtime.inspector import Inspector
-    from edgead.runtime.latency import ClosedLoop
+    Files are read before the clock starts.
 
-    scenario = ClosedLoop(min_seconds=seconds, min_count=count, warm_up_seconds=warm_up)
-    opened = read_bundle(bundle)
-    pictures = _pictures(images, opened)
-    with Inspector(opened, **settings) as inspector:
-        run = measure(inspector, pictures, scenario=scenario)
-        report = describe_run(run, opened, inspector, pictures)
-    report["prediction"] = _predicted(opened, report, target)
+    Closed loop: one image after the other, as fast as it goes. The full-size map and the regions, which
+    inspect() leaves until they are asked for, are a stage of their own. Next to each call, in turns before
+    and after it, the engine is called alone with the same image: the difference is what edgead adds. Where
+    the target's profile can predict, the prediction stands beside.
+
+    Open loop (--fps, --line-rate, --sustained): what is due is due, and the wait is part of the latency.
+    """
+    if compare is not None:
+        if bundle is not None:
+            raise UsageError("--compare takes two JSON files of earlier runs and no bundle.")
+        _compare(compare, json_path)
+        return
+    if bundle is None:
+        raise UsageError("Expected a bundle to measure, or --compare with two JSON files of earlier runs.")
+    report, demands = _run(bundle, images, report_path, Asked(**asked))
     if json_path is not None:
         write_json(json_path, report)
-    if report_path is not None:
-        _write_report(report_path, run, report)
     if json_path != "-":
-        _print(report)
+        print_run(report)
+    if asked["gate"] and (unmet := [*demands, *report["doubts"]]):
+        raise DeadlineError(f"{bundle}: the gate refuses: {'; '.join(unmet)}.")
+
+
+def _run(
+    bundle: Path, images: tuple[str, ...], report_path: Path | None, asked: Asked
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The report as plain values, and the demands that were not met."""
+    from edgead.bundle import read_bundle
+    from edgead.runtime.inspector import Inspector
+    from edgead.runtime.pinning import pinned
+
+    load = asked.scenario()  # wrong settings are told before the engine is loaded
+    opened = read_bundle(bundle)
+    pictures = _pictures(images, opened)
+    with pinned(asked.cpus), Inspector(opened, engine=asked.engine, threads=asked.threads) as inspector:
+        measured = _measure(inspector, pictures, load, asked)
+        report = {
+            **describe(measured.samples, measured.facts, opened, inspector),
+            "pinned_cpus": None if asked.cpus is None else list(asked.cpus),
+        }
+    if "engine" in measured.samples:
+        report["prediction"] = _predicted(opened, report, asked.target)
+    if report_path is not None:
+        write_page(report_path, measured.samples, report)
+    return report, measured.demands
+
+
+def _measure(
+    inspector: Inspector, images: Images, load: ClosedLoop | OpenLoop | LineLoad, asked: Asked
+) -> Measured:
+    from edgead.cli.bench_loads import find_line_rate, measure_frames, measure_line_rate
+    from edgead.runtime.latency import ClosedLoop
+    from edgead.runtime.open_loop import OpenLoop
+
+    allowed = asked.allow_late
+    if isinstance(load, ClosedLoop):
+        return _closed(inspector, images, load, asked)
+    if isinstance(load, OpenLoop):
+        return measure_frames(inspector, images, scenario=load, allow_late=allowed)
+    measure_web = find_line_rate if asked.sustained else measure_line_rate
+    return measure_web(inspector, images, scenario=load, allow_late=allowed)
+
+
+def _closed(inspector: Inspector, images: Images, scenario: ClosedLoop, asked: Asked) -> Measured:
+    from edgead.cli.bench_loads import Measured, deadline_demand, deadline_facts, told, watched
+
+    with watched() as telemetry:
+        run = measure(inspector, images, scenario=scenario)
+    limit = asked.deadline_ms
+    missed = 0 if limit is None else int((run.samples["total"] > limit * 1e6).sum())
+    deadline = deadline_facts(limit, missed, run.count)
+    facts = {**_closed_facts(run, images), "deadline": deadline, **told(telemetry)}
+    return Measured(dict(run.samples), facts, deadline_demand(deadline, asked.allow_late))
+
+
+def _compare(paths: tuple[Path, Path], json_path: str | None) -> None:
+    from edgead.runtime.comparison import compare_runs, read_bench_json
+
+    names = (str(paths[0]), str(paths[1]))
+    found = compare_runs(*(read_bench_json(path) for path in paths), names=names)
+    if json_path is not None:
+        write_json(json_path, {"a": names[0], "b": names[1], **found.to_json()})
+    if json_path != "-":
+        print_comparison(found, names)
 
 
 def _pictures(arguments: tuple[str, ...], bundle: Bundle) -> Images:
@@ -129,18 +218,41 @@ def measure(inspector: Inspector, images: Images, *, scenario: ClosedLoop) -> La
 
 
 def describe_run(run: LatencyRun, bundle: Bundle, inspector: Inspector, images: Images) -> dict[str, Any]:
-    """The report as plain values: what was measured, how, on what, and whether it may be quoted."""
+    """The report of a closed loop as plain values."""
+    return describe(run.samples, _closed_facts(run, images), bundle, inspector)
+
+
+def _closed_facts(run: LatencyRun, images: Images) -> dict[str, Any]:
     import dataclasses
 
-    from edgead.runtime.latency import latency_histogram, summarise_latency
-    from edgead.runtime.machine import describe_machine
+    from edgead.runtime.latency import mlperf_rules, summarise_latency
 
-    stages = {stage: summarise_latency(samples) for stage, samples in run.samples.items()}
-    doubts = run.doubts("total")
-    stated = bundle.manifest
+    stages = {stage: summarise_latency(run.samples[stage]) for stage in ("total", "engine")}
     return {
-        "scenario": "closed loop, batch 1",
+        "scenario": "SingleStream: closed loop, batch 1",
         "settings": dataclasses.asdict(run.scenario),
+        "mlperf": mlperf_rules("SingleStream", seconds=run.seconds, count=run.count),
+        "image_sizes": sorted({f"{image.shape[0]}x{image.shape[1]}" for image in images}),
+        "seconds": run.seconds,
+        "warm_up_calls": run.warm_up_calls,
+        "doubts": list(run.doubts("total")),
+        "images_per_second": 1e9 / stages["total"]["mean"],
+        "overhead": stages["total"]["p50"] / stages["engine"]["p50"] - 1,
+    }
+
+
+def describe(
+    samples: Mapping[str, Samples], facts: dict[str, Any], bundle: Bundle, inspector: Inspector
+) -> dict[str, Any]:
+    """The report as plain values: what was measured, how, on what, and whether it may be quoted."""
+    from edgead.runtime.latency import PERCENTILES, latency_histogram, summarise_latency
+    from edgead.runtime.machine import describe_machine
+    from edgead.runtime.samples import batches_of, percentile_interval
+
+    stated, total = bundle.manifest, samples["total"]
+    return {
+        **facts,
+        "valid": not facts["doubts"],
         "bundle": {
             "path": str(bundle.path),
             "megabytes": round(bundle.path.stat().st_size / 1e6, 3),
@@ -148,15 +260,10 @@ def describe_run(run: LatencyRun, bundle: Bundle, inspector: Inspector, images: 
             "files": stated.hashes.files,
         },
         "engine": inspector.engine.describe(),
-        "image_sizes": sorted({f"{image.shape[0]}x{image.shape[1]}" for image in images}),
-        "seconds": run.seconds,
-        "warm_up_calls": run.warm_up_calls,
-        "valid": not doubts,
-        "doubts": list(doubts),
-        "stages_ns": stages,
-        "images_per_second": 1e9 / stages["total"]["mean"],
-        "overhead": stages["total"]["p50"] / stages["engine"]["p50"] - 1,
-        "histogram_ns": latency_histogram(run.samples["total"]),
+        "stages_ns": {stage: summarise_latency(values) for stage, values in samples.items()},
+        "intervals_ns": {name: percentile_interval(total, share) for name, share in PERCENTILES.items()},
+        "histogram_ns": latency_histogram(total),
+        "batches_ns": batches_of(total),
         "machine": describe_machine(),
     }
 
@@ -168,49 +275,3 @@ def _predicted(bundle: Bundle, report: dict[str, Any], target: str | None) -> di
     chosen = report["engine"].get("inference_num_threads") or report["machine"]["usable_cores"]
     prediction = predict_bundle(bundle.manifest, target=target, threads=int(chosen))
     return {**prediction, "measured_ms": report["stages_ns"]["engine"]["p50"] / 1e6}
-
-
-def _write_report(path: Path, run: LatencyRun, report: dict[str, Any]) -> None:
-    from edgead.report import ReportData, latency_from_samples, write_report
-
-    bundle, machine = report["bundle"], report["machine"]
-    data = ReportData(
-        title=f"Latency of {bundle['name']}",
-        model=f"{bundle['family']}, {bundle['precision']} for {bundle['target']}",
-        latency=latency_from_samples(run.samples, scenario=report["scenario"]),
-        versions=machine["versions"],
-        machine={"processor": machine["cpu"], "usable cores": machine["usable_cores"], **report["engine"]},
-        notes=[f"Not valid: {doubt}." for doubt in report["doubts"]],
-        prediction=report["prediction"] if "ms" in report["prediction"] else None,
-    )
-    write_report(path, data)
-
-
-def _print(report: dict[str, Any]) -> None:
-    columns = ("p50", "p90", "p99", "p99.9", "max")
-    bundle, engine = report["bundle"], report["engine"]
-    click.echo(f"{bundle['path']}: {bundle['precision']} on {engine['engine']} {engine['version']}")
-    click.echo(f"{report['machine']['cpu']}, {report['machine']['usable_cores']} cores; {report['scenario']}")
-    click.echo(f"{'milliseconds':<20}" + "".join(f"{column:>10}" for column in columns))
-    for stage, title in _TITLES.items():
-        if stage not in report["stages_ns"]:  # an engine without a GPU
-            continue
-        figures = report["stages_ns"][stage]
-        click.echo(f"{title:<20}" + "".join(f"{figures[column] / 1e6:>10.3f}" for column in columns))
-    count = report["stages_ns"]["total"]["count"]
-    rate = f"{report['images_per_second']:.1f} inspections per second"
-    click.echo(f"{count} images in {report['seconds']:.1f} s, {rate}")
-    click.echo(f"inspect() over the engine alone: {report['overhead']:+.1%} (p50)")
-    _print_prediction(report["prediction"])
-    click.echo("valid" if report["valid"] else "NOT VALID: " + "; ".join(report["doubts"]))
-
-
-def _print_prediction(prediction: dict[str, Any]) -> None:
-    if "missing" in prediction:
-        click.echo(f"no prediction: {prediction['missing']}")
-        return
-    told, measured = prediction["ms"], prediction["measured_ms"]
-    off = f"{told / measured - 1:+.1%}"
-    click.echo(f"predicted for the engine alone: {told:.3f} ms, {off} of the p50 ({prediction['basis']})")
-    for note in prediction["notes"]:
-        click.echo(f"  {note}")

@@ -24,7 +24,8 @@ Facts = Mapping[str, object]
 class Latency:
     """Latencies of single inspections in ms: `values_ms`, each seen `counts` times (once where omitted).
 
-    `stages_ms` has the values of each stage by name. `budget_ms` is the time allowed per part.
+    `stages_ms` has the values of each stage by name. `budget_ms` is the time allowed per part; `facts` is
+    what else the run told. Values without counts are in the order of time.
     """
 
     values_ms: npt.ArrayLike
@@ -32,6 +33,7 @@ class Latency:
     stages_ms: Mapping[str, npt.ArrayLike] = field(default_factory=dict)
     scenario: str = ""
     budget_ms: float | None = None
+    facts: Facts = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         values, counts = self.histogram()
@@ -66,12 +68,15 @@ def latency_from_samples(
     whole: str = "total",
     scenario: str = "",
     budget_ms: float | None = None,
+    facts: Facts | None = None,
 ) -> Latency:
     """Return the latency of a benchmark's samples, in ns by stage; `whole` is the whole inspection."""
     if whole not in samples_ns:
         raise UsageError(f"Expected samples of '{whole}', found {', '.join(samples_ns) or 'none'}.")
     in_ms = {name: np.asarray(values, dtype=np.float64) / 1e6 for name, values in samples_ns.items()}
-    return Latency(in_ms.pop(whole), stages_ms=in_ms, scenario=scenario, budget_ms=budget_ms)
+    return Latency(
+        in_ms.pop(whole), stages_ms=in_ms, scenario=scenario, budget_ms=budget_ms, facts=facts or {}
+    )
 
 
 @dataclass(frozen=True, eq=False)

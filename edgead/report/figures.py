@@ -20,6 +20,7 @@ GOOD_COLOUR = "#2f6db0"
 BAD_COLOUR = "#e08214"
 INK = "#1d2733"
 QUIET = "#8a94a0"
+TIME_PIECES = 50  # of a run, in the figure of its latency over time
 STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
@@ -134,6 +135,22 @@ def frontier(
         axes.set_ylim(0, 101)
         axes.set_xlabel("predicted latency with its margin, ms")
         axes.set_ylabel("discriminating power kept, %")
+        return svg_text(figure)
+
+
+def latency_over_time(values: np.ndarray, budget: float | None) -> str:
+    """Return the median and the maximum of each of equal pieces of the run, on a logarithmic axis."""
+    pieces = np.array_split(values, TIME_PIECES)
+    x = 100 * (np.arange(len(pieces)) + 0.5) / len(pieces)
+    with mpl.rc_context(STYLE):
+        figure, axes = _axes(7.2, 2.4)
+        axes.plot(x, [piece.max() for piece in pieces], color=BAD_COLOUR, linewidth=1.2, label="maximum")
+        axes.plot(x, [np.median(piece) for piece in pieces], color=GOOD_COLOUR, linewidth=1.6, label="median")
+        if budget is not None:
+            axes.axhline(budget, color=INK, linewidth=1.2, linestyle=(0, (5, 2)), label=f"budget {budget:g}")
+        axes.set_yscale("log")
+        axes.set(xlim=(0, 100), xlabel="share of the run, %", ylabel="latency, ms (log)")
+        axes.legend(loc="upper right", ncols=3)
         return svg_text(figure)
 
 

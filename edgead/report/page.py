@@ -148,7 +148,9 @@ def _drop(data: ReportData) -> tuple[str, str]:
 
 
 def _charts(data: ReportData, threshold: float | None) -> dict[str, Any]:
-    charts: dict[str, Any] = dict.fromkeys(("histogram", "by_kind_chart", "roc", "pr", "latency_chart"))
+    charts: dict[str, Any] = dict.fromkeys(
+        ("histogram", "by_kind_chart", "roc", "pr", "latency_chart", "latency_time")
+    )
     if data.evaluation is not None:
         charts.update(_score_charts(data.evaluation, threshold))
     if data.latency is not None:
@@ -156,6 +158,9 @@ def _charts(data: ReportData, threshold: float | None) -> dict[str, Any]:
         charts["latency_chart"] = svg_uri(
             figures.latency_histogram(values, counts, data.latency.percentiles(), data.latency.budget_ms)
         )
+        if data.latency.counts is None and len(values) >= 2 * figures.TIME_PIECES:
+            in_time = np.asarray(data.latency.values_ms, dtype=np.float64)
+            charts["latency_time"] = svg_uri(figures.latency_over_time(in_time, data.latency.budget_ms))
     return charts
 
 

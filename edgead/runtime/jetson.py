@@ -81,7 +81,7 @@ def read_jetson(root: Path = Path("/")) -> Jetson | None:
         jetpack=jetpack_of(l4t) if l4t else None,
         power_mode=_power_mode(root, modes),
         power_modes=modes,
-        gpu_clock=_gpu_clock(root),
+        gpu_clock=gpu_clock(root),
     )
 
 
@@ -132,7 +132,8 @@ def _power_mode(root: Path, modes: tuple[PowerMode, ...]) -> PowerMode | None:
     return next((mode for mode in modes if mode.number == number), PowerMode(number, f"mode {number}"))
 
 
-def _gpu_clock(root: Path) -> GpuClock | None:
+def gpu_clock(root: Path) -> GpuClock | None:
+    """The GPU's clock now; None where it is not told."""
     folder = root / "sys/class/devfreq"
     for pattern in _GPU_CLOCKS:
         for device in sorted(folder.glob(pattern)):

@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 from edgead.errors import UsageError
 
 PERCENTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999}
+MLPERF_SECONDS = 600.0  # the least that MLPerf Inference asks of every scenario (its mlperf.conf)
+MLPERF_COUNTS = {"SingleStream": 1024, "Server": 270_336}  # queries, without early stopping
+
 _STEADY = 0.1  # the medians of the two halves of a valid run differ by less than this share
 
 Samples = NDArray[np.int64]
@@ -35,10 +38,29 @@ def summarise_latency(samples_ns: Samples) -> dict[str, int]:
     return summary | {"max": int(ordered[-1])}
 
 
+def drift_doubts(samples_ns: Samples) -> list[str]:
+    """What to say of samples, in time order, whose halves have unlike medians; empty for steady ones."""
+    halves = [float(np.median(half)) for half in np.array_split(samples_ns, 2) if len(half)]
+    drift = max(halves, default=0.0) / max(min(halves, default=1.0), 1.0) - 1
+    if drift < _STEADY:
+        return []
+    return [
+        f"the median of one half is {drift:.0%} above the other's: stop other programs, fix the clocks, warm "
+        "up for longer"
+    ]
+
+
 def latency_histogram(samples_ns: Samples, *, bins: int = 60) -> dict[str, list[int]]:
     """`edges` (ns, one more than counts) and `counts`, from the least to the largest sample."""
     counts, edges = np.histogram(samples_ns, bins=bins)
     return {"edges": [round(edge) for edge in edges.tolist()], "counts": counts.tolist()}
+
+
+def mlperf_rules(scenario: str, *, seconds: float, count: int) -> dict[str, object]:
+    """What MLPerf asks of its scenario and whether this run was as long; that makes no MLPerf result."""
+    least = MLPERF_COUNTS[scenario]
+    reached = seconds >= MLPERF_SECONDS and count >= least
+    return {"scenario": scenario, "min_seconds": MLPERF_SECONDS, "min_count": least, "reached": reached}
 
 
 @dataclass(frozen=True)
@@ -83,13 +105,7 @@ class LatencyRun:
             found.append(f"stopped after {self.count} calls in {self.seconds:.1f} s: let it finish")
         if len(samples) < 1000:
             found.append(f"{len(samples)} samples do not reach p99.9: ask for a count of at least 1000")
-        halves = [float(np.median(half)) for half in np.array_split(samples, 2) if len(half)]
-        drift = max(halves) / max(min(halves), 1.0) - 1
-        if drift >= _STEADY:
-            found.append(
-                f"the median of one half is {drift:.0%} above the other's: stop other programs, fix the "
-                "clocks, warm up for longer"
-            )
+        found += drift_doubts(samples)
         return tuple(found)
 
 

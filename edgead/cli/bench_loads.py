@@ -1,0 +1,232 @@
+"""What `edgead bench` measures by the clock: frames, lines, and the highest rate of lines."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+
+from edgead.cli.progress import progress_share
+
+if TYPE_CHECKING:
+    from edgead.runtime.inspector import Inspector
+    from edgead.runtime.line_load import LineLoad, LineRun
+    from edgead.runtime.open_loop import OpenLoop
+    from edgead.runtime.samples import Samples
+    from edgead.runtime.telemetry import Telemetry
+
+    Images = Sequence[NDArray[np.uint8]]
+
+TRIAL_SECONDS, TRIAL_STRIPS = 3.0, 24  # of one trial of --sustained, whichever is longer
+MATERIAL_LINES = 512
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """A run as plain values, with its samples; `demands` are the demands that it did not meet, in words."""
+
+    samples: dict[str, Samples]
+    facts: dict[str, Any]
+    demands: tuple[str, ...] = ()
+
+
+@contextlib.contextmanager
+def watched() -> Iterator[Telemetry]:
+    """The platform's telemetry while the block runs."""
+    from edgead.runtime.telemetry import Telemetry
+
+    with Telemetry() as telemetry:
+        yield telemetry
+
+
+def told(telemetry: Telemetry) -> dict[str, Any]:
+    """What the platform told, for the report."""
+    return {"telemetry": telemetry.summary(), "memory": telemetry.memory_growth()}
+
+
+def deadline_facts(deadline_ms: float | None, missed: int, of: int) -> dict[str, Any] | None:
+    """The deadline and how often it was missed; None without one."""
+    if deadline_ms is None:
+        return None
+    return {"ms": deadline_ms, "missed": missed, "of": of, "share": missed / max(of, 1)}
+
+
+def deadline_demand(facts: dict[str, Any] | None, allowed: float) -> tuple[str, ...]:
+    """Words for a deadline that was missed more often than allowed."""
+    if facts is None or facts["share"] <= allowed:
+        return ()
+    return (
+        f"{facts['missed']} of {facts['of']} missed the deadline of {facts['ms']:g} ms "
+        f"({facts['share']:.2%}; {allowed:.2%} allowed)",
+    )
+
+
+def measure_frames(
+    inspector: Inspector, images: Images, *, scenario: OpenLoop, allow_late: float
+) -> Measured:
+    """Frames at a rate: from the moment at which a frame is due to its score, map and regions."""
+    from edgead.runtime.latency import mlperf_rules
+    from edgead.runtime.open_loop import Arrivals, measure_open_loop
+
+    clock = time.perf_counter_ns
+
+    def call(index: int) -> dict[str, int]:
+        result = inspector.inspect(images[index % len(images)])
+        inspected = clock()
+        _ = result.anomaly_map, result.regions
+        return {**result.timings_ns, "map_and_regions": clock() - inspected}
+
+    with watched() as telemetry, progress_share("Measuring") as on_progress:
+        run = measure_open_loop(call, scenario=scenario, on_progress=on_progress)
+    is_poisson = scenario.arrivals is Arrivals.POISSON
+    name = "Server: open loop, Poisson arrivals" if is_poisson else "open loop, a frame every period"
+    deadline = deadline_facts(scenario.deadline_ms, run.missed, run.arrived)
+    counted = {name: getattr(run, name) for name in ("arrived", "served", "lost", "unserved", "unaccounted")}
+    facts = {
+        "scenario": f"{name}, {scenario.rate_hz:g} per second, batch 1",
+        "settings": _settings(scenario),
+        "mlperf": mlperf_rules("Server", seconds=run.seconds, count=run.arrived) if is_poisson else None,
+        "image_sizes": sorted({f"{image.shape[0]}x{image.shape[1]}" for image in images}),
+        "seconds": run.seconds,
+        "warm_up_calls": run.warm_up_calls,
+        "doubts": list(run.doubts()),
+        "frames": counted,
+        "sustained": run.is_sustained,
+        "deadline": deadline,
+        **told(telemetry),
+    }
+    demands = deadline_demand(deadline, allow_late)
+    if not run.is_sustained or run.unaccounted:
+        demands += (f"of {run.arrived} frames {run.lost} were lost and {run.unserved} never served",)
+    samples = {**run.samples, "total": run.latencies}
+    return Measured(samples, facts, demands)
+
+
+def measure_line_rate(
+    inspector: Inspector, images: Images, *, scenario: LineLoad, allow_late: float
+) -> Measured:
+    """Lines at a rate: from the moment at which the last line of a strip is due to its verdict."""
+    from edgead.runtime.line_load import measure_lines
+
+    material = web_material(images, scenario)
+    with watched() as telemetry, progress_share("Measuring") as on_progress:
+        run = measure_lines(inspector, material, scenario=scenario, on_progress=on_progress)
+    return _measured_lines(inspector, run, telemetry, allow_late)
+
+
+def find_line_rate(
+    inspector: Inspector, images: Images, *, scenario: LineLoad, allow_late: float
+) -> Measured:
+    """The highest rate at which no line is lost (and the deadline is met), held for the scenario's time.
+
+    The scenario's own rate is not used. Raises DeadlineError when no rate holds.
+    """
+    from edgead.errors import DeadlineError
+    from edgead.runtime.line_load import lines_per_second, measure_lines
+    from edgead.runtime.sustained import find_sustained
+
+    material = web_material(images, scenario)
+    watches: list[Telemetry] = []
+
+    def passes(run: LineRun) -> bool:
+        late = deadline_facts(scenario.deadline_ms, run.missed, len(run.samples["total"]))
+        return run.is_sustained and not deadline_demand(late, allow_late)
+
+    def trial(rate: float, confirming: bool) -> LineRun:
+        brief = {"min_seconds": TRIAL_SECONDS, "min_count": TRIAL_STRIPS}
+        full = {"min_seconds": scenario.min_seconds, "min_count": scenario.min_count}
+        load = scenario.at(rate, **(full if confirming else brief))  # type: ignore[arg-type]
+        with watched() as telemetry, progress_share(f"{rate:.0f} lines/s") as on_progress:
+            run = measure_lines(inspector, material, scenario=load, on_progress=on_progress)
+        watches[:] = [telemetry]
+        click.echo(
+            f"{rate:9.0f} lines/s for {run.seconds:.1f} s: {'holds' if passes(run) else 'does not hold'}; "
+            f"{run.lost} lines lost, {run.drain_ns / 1e6:.0f} ms behind at the end",
+            err=True,
+        )
+        return run
+
+    flat_out = lines_per_second(inspector, material, scenario)
+    found = find_sustained(trial, passed=passes, first_rate_hz=flat_out)
+    if found.confirmed is None:
+        raise DeadlineError(
+            f"No line rate from {flat_out / 100:.0f} to {flat_out:.0f} lines/s held: "
+            + ("the deadline was missed or " if scenario.deadline_ms else "")
+            + "lines were lost at each. Average more lines and columns to a pixel, take a smaller model, or "
+            "leave the camera's side a core of its own."
+        )
+    measured = _measured_lines(inspector, found.confirmed, watches[0], allow_late)
+    trials = [
+        {"line_rate_hz": t.rate_hz, "passed": t.passed, "confirming": t.confirming, "lost": t.run.lost,
+         "behind_ms": t.run.drain_ns / 1e6, "missed": t.run.missed, "seconds": t.run.seconds}
+        for t in found.trials
+    ]  # fmt: skip
+    answer = {
+        "line_rate_hz": found.rate_hz,
+        "failed_at_hz": found.failed_above,
+        "flat_out_lines_per_second": flat_out,
+        "trials": trials,
+    }
+    return dataclasses.replace(measured, facts={**measured.facts, "highest": answer})
+
+
+def web_material(images: Images, scenario: LineLoad) -> NDArray[np.uint8]:
+    """A web as the bundle knows it: the images side by side and in turn, grey, at the web's scale."""
+    import cv2
+
+    rows = []
+    for image in images:
+        grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if image.ndim == 3 and image.shape[2] == 3 else image
+        grey = grey.reshape(grey.shape[:2])
+        large = np.repeat(np.repeat(grey, scenario.web.lines_per_pixel, 0), scenario.web.columns_per_pixel, 1)
+        rows.append(np.tile(large, (1, -(-scenario.width // large.shape[1])))[:, : scenario.width])
+        if sum(map(len, rows)) >= MATERIAL_LINES:
+            break
+    once = np.concatenate(rows)
+    return np.ascontiguousarray(np.tile(once, (math.ceil(MATERIAL_LINES / len(once)), 1)))
+
+
+def _measured_lines(inspector: Inspector, run: LineRun, telemetry: Telemetry, allow_late: float) -> Measured:
+    load = run.scenario
+    deadline = deadline_facts(load.deadline_ms, run.missed, len(run.samples["total"]))
+    lines = {
+        "scheduled": run.scheduled,
+        "lost": run.lost,
+        "unaccounted": run.unaccounted,
+        "behind_at_the_end_ms": run.drain_ns / 1e6,
+        "producer_lag_ms": run.producer_lag_ns / 1e6,
+        "engine_share": run.engine_ns / 1e9 / run.seconds,
+        "buffer": run.buffer.to_json(),
+        "stream": run.stream.to_json(),
+    }
+    facts = {
+        "scenario": f"open loop, {load.line_rate_hz:.0f} lines of {load.width} pixels per second",
+        "settings": _settings(load),
+        "mlperf": None,
+        "seconds": run.seconds,
+        "doubts": list(run.doubts()),
+        "lines": lines,
+        "sustained": run.is_sustained,
+        "deadline": deadline,
+        **told(telemetry),
+    }
+    demands = deadline_demand(deadline, allow_late)
+    if not run.is_sustained:
+        demands += (
+            f"of {run.scheduled} lines {run.lost} were lost, {run.unaccounted} are unaccounted for, and the "
+            f"inspection was {run.drain_ns / 1e6:.0f} ms behind at the end",
+        )
+    return Measured(dict(run.samples), facts, demands)
+
+
+def _settings(scenario: Any) -> dict[str, Any]:
+    values = dataclasses.asdict(scenario)
+    return {name: getattr(value, "value", value) for name, value in values.items()}

@@ -19,7 +19,7 @@ from edgead.training.run import read_run
 from edgead.training.spread import DONE, FAILED, LOCAL, JobState, Resources, connected, train_all
 from tests.training.small_training import draw_good, settings
 
-STEPS = 40
+STEPS = 200
 
 
 @pytest.fixture(scope="module")
@@ -47,15 +47,16 @@ def job(tmp_path: Path, name: str, **changed: Any) -> Job:
 
 
 class Killer:
-    """Kills the worker of the first job once, when it is at work and not near its end."""
+    """Kills the worker of the first job once, when it has a checkpoint and is not near its end."""
 
     def __init__(self) -> None:
         self.killed: dict[str, Any] = {}
 
     def __call__(self, states: Sequence[JobState]) -> None:
         noted = states[0].progress()
-        at_work = noted and noted["stage"] != "starting" and noted["step"] < 0.7 * STEPS
-        if not self.killed and at_work:
+        checkpoint = Path(states[0].job.out) / "checkpoint.safetensors"
+        at_work = noted and noted["stage"] == "training" and noted["step"] < 0.7 * STEPS
+        if not self.killed and at_work and checkpoint.exists():
             os.kill(noted["pid"], signal.SIGKILL)
             self.killed = noted
 

@@ -4,6 +4,7 @@
     python benchmarks/line.py --quick
     python benchmarks/line.py --only push
     python benchmarks/line.py --bundle part.edgead  # the web through yours
+    python benchmarks/line.py --only soak --minutes 30  # and only when asked for
 
 A small C extension (line_push.c, compiled here) pushes through the table of functions as a host does. Two
 threads work at full speed: a machine with fewer than two idle cores measures its scheduler.
@@ -24,6 +25,7 @@ from types import ModuleType
 
 import click
 import numpy as np
+import soak
 import web
 from common import Row, json_option, quick_option, report
 from numpy.typing import NDArray
@@ -169,13 +171,22 @@ def web_streaming(push: ModuleType, *, quick: bool, bundle: Path | None = None) 
         return web.streaming(bundle, quick=quick)
 
 
+def soaking(push: ModuleType, *, quick: bool, bundle: Path | None = None, minutes: float = 30.0) -> list[Row]:
+    """The sustained line rate and a soak at 80 % of it, with a bundle given or one made here."""
+    with tempfile.TemporaryDirectory(prefix="edgead-soak-") as folder:
+        bundle = bundle or untrained_bundle(Path(folder), images=8, calibration_images=4)
+        return soak.soak(bundle, quick=quick, minutes=minutes)
+
+
 # Each section gives rows; what does not need the C extension ignores it.
 SECTIONS: dict[str, Callable[..., list[Row]]] = {
     "throughput": throughput,
     "push": cost_of_a_push,
     "gil": push_beside_busy_python,
     "streaming": web_streaming,
+    "soak": soaking,
 }
+UNASKED = [name for name in SECTIONS if name != "soak"]  # that takes half an hour
 
 
 @click.command(help=__doc__.split("\n", maxsplit=1)[0])
@@ -183,22 +194,28 @@ SECTIONS: dict[str, Callable[..., list[Row]]] = {
 @click.option(
     "--bundle", type=click.Path(path_type=Path), metavar="FILE", help="For the web: this INT8 bundle."
 )
+@click.option("--minutes", type=click.FloatRange(min=0.1), default=30, show_default=True, help="Of the soak.")
 @click.option("--rest", type=click.FloatRange(min=0), default=0, help="Seconds between sections, for others.")
 @quick_option
 @json_option
-def main(only: tuple[str, ...], bundle: Path | None, rest: float, quick: bool, json_path: str | None) -> None:
+def main(
+    only: tuple[str, ...],
+    bundle: Path | None,
+    minutes: float,
+    rest: float,
+    quick: bool,
+    json_path: str | None,
+) -> None:
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="edgead-line-") as folder:
         push = build_line_push(Path(folder))
-        for number, name in enumerate(only or SECTIONS):
+        for number, name in enumerate(only or UNASKED):
             time.sleep(rest if number else 0)
-            more = {"bundle": bundle} if name == "streaming" else {}
-            rows += SECTIONS[name](push, quick=quick, **more)
+            more = {"streaming": {"bundle": bundle}, "soak": {"bundle": bundle, "minutes": minutes}}
+            rows += SECTIONS[name](push, quick=quick, **more.get(name, {}))
     if only and json_path is None:
         quick = True  # some rows alone do not replace the file of all
-    report(
-        "line", rows, json_path=json_path, quick=quick, settings={"sections": list(only) or list(SECTIONS)}
-    )
+    report("line", rows, json_path=json_path, quick=quick, settings={"sections": list(only) or UNASKED})
 
 
 if __name__ == "__main__":

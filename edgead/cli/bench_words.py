@@ -138,8 +138,9 @@ def _outcome(report: Mapping[str, Any]) -> list[str]:
             f"({deadline['share']:.3%})"
         )
     low, high = report["intervals_ns"]["p99.9"]
-    bound = "more samples are needed to bound it above" if high is None else f"to {high / 1e6:.3f} ms"
-    found.append(f"p99.9, 95 % interval: {'0' if low is None else f'{low / 1e6:.3f}'} {bound}")
+    least = f"from {(low or 0) / 1e6:.3f} ms"
+    most = "; more samples are needed to bound it above" if high is None else f" to {high / 1e6:.3f} ms"
+    found.append(f"p99.9, 95 % interval: {least}{most}")
     if (rules := report.get("mlperf")) and not rules["reached"]:
         found.append(
             f"MLPerf's {rules['scenario']}: asks for {rules['min_seconds']:.0f} s and {rules['min_count']} "

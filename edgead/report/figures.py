@@ -150,7 +150,7 @@ def latency_over_time(values: np.ndarray, budget: float | None) -> str:
             axes.axhline(budget, color=INK, linewidth=1.2, linestyle=(0, (5, 2)), label=f"budget {budget:g}")
         axes.set_yscale("log")
         axes.set(xlim=(0, 100), xlabel="share of the run, %", ylabel="latency, ms (log)")
-        axes.legend(loc="upper right", ncols=3)
+        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, borderaxespad=0.1)
         return svg_text(figure)
 
 

@@ -20,7 +20,17 @@ from edgead.images import write_image
 from edgead.report import NOT_MEASURED, Latency, ReportData, latency_from_samples, pictures, write_report
 from edgead.report.page import clopper_pearson
 
-SECTIONS = ("pictures", "scores", "curves", "metrics", "compiled", "latency", "training", "versions")
+SECTIONS = (
+    "pictures",
+    "scores",
+    "curves",
+    "metrics",
+    "compiled",
+    "latency",
+    "budget",
+    "training",
+    "versions",
+)
 HOSTILE = "<script>alert('x')</script>&\"'"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 

@@ -242,7 +242,8 @@ def test_a_producer_that_dies_silently_is_noticed():
 
 def test_ctrl_c_is_answered_while_waiting_for_lines():
     code = (
-        "import _thread, threading, edgead\n"
+        "import _thread, signal, threading, edgead\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a job in the background ignores it
         "lines = edgead.LineBuffer(8, block_lines=4)\n"
         "threading.Timer(0.2, _thread.interrupt_main).start()\n"
         "try:\n    lines.take()\nexcept KeyboardInterrupt:\n    print('answered')\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import importlib.metadata
 import math
 from collections.abc import Sequence
@@ -34,7 +35,7 @@ class Costs:
         return Costs(self.ms + other.ms, self.file_mb + other.file_mb, self.memory_mb + other.memory_mb)
 
 
-class CostModel:
+class CostModel(abc.ABC):
     """Costs on one target in one precision; they add up over operations."""
 
     basis: str
@@ -43,15 +44,17 @@ class CostModel:
     notes: tuple[str, ...] = ()
 
     @property
+    @abc.abstractmethod
     def fixed(self) -> Costs:
         """What a call of any network costs by itself."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def of(self, layers: Sequence[Layer]) -> Costs:
-        raise NotImplementedError
+        """What operations cost, without the call."""
 
+    @abc.abstractmethod
     def predict(self, config: RealNetConfig) -> Prediction:
-        raise NotImplementedError
+        """Latency by part and memory of a whole network."""
 
     def costs(self, config: RealNetConfig) -> Costs:
         """Of a whole network."""

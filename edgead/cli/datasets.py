@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 from typing import TYPE_CHECKING
 
 import click
 
+from edgead.cli.name_or_command import NameOrCommand
 from edgead.cli.options import json_option, write_json
 
 if TYPE_CHECKING:
@@ -21,31 +21,9 @@ COMMANDS = {
 }
 
 
-class _NameOrCommand(click.Group):
-    """A group whose first word is one of COMMANDS, or else the data set to show."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        command: click.Command = importlib.import_module(COMMANDS[cmd_name]).command
-        return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args[0] in COMMANDS:
-            return super().resolve_command(ctx, args)
-        return _show.name, _show, args
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Nothing: the examples name the commands."""
-
-
 @click.group(
-    cls=_NameOrCommand,
+    cls=NameOrCommand,
+    modules=COMMANDS,
     invoke_without_command=True,
     subcommand_metavar="[NAME | download NAME | check NAME DIR | coco-ad]",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -93,6 +71,9 @@ def _show(ctx: click.Context, name: str, json_path: str | None) -> None:
         write_json(json_path, {**dataclasses.asdict(entry), "images": entry.images})
     if json_path != "-":
         click.echo("\n".join(_lines(entry)))
+
+
+command.show = _show
 
 
 def _size(entry: Published) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from typing import Any, ClassVar, TypeVar
@@ -11,7 +12,7 @@ from edgead.errors import DataError
 C = TypeVar("C", bound="ModelConfig")
 
 
-class ModelConfig:
+class ModelConfig(abc.ABC):
     """Everything that decides the shape of a network. Subclasses are frozen dataclasses with these fields."""
 
     family: ClassVar[str]  # the name that runs and bundles keep
@@ -29,14 +30,14 @@ class ModelConfig:
         return self.input_height, self.input_width
 
     @property
+    @abc.abstractmethod
     def map_size(self) -> tuple[int, int]:
         """(height, width) of the anomaly map."""
-        raise NotImplementedError
 
     @property
+    @abc.abstractmethod
     def facts(self) -> dict[str, str]:
         """The network in words, for a report."""
-        raise NotImplementedError
 
     def to_json(self) -> dict[str, Any]:
         content: dict[str, Any] = asdict(self)  # type: ignore[call-overload]  # subclasses are dataclasses

@@ -132,6 +132,13 @@ def _text(text: str) -> str:
     return text
 
 
+def _pixel_format(text: str) -> str:
+    from edgead.runtime.pixel_formats import find_format
+
+    find_format(text)
+    return text
+
+
 def _nothing() -> str:
     return ""
 
@@ -256,7 +263,8 @@ CAMERA_KINDS = {
     "gige": CameraKind(
         "gige://192.168.1.20",
         {
-            **_SIZE, "exposure_us": _number(0), "gain": _number(0), "pixel_format": _text,
+            **_SIZE, "exposure_us": _number(0), "gain": _number(0),
+            "pixel_format": _pixel_format,
             "packet_size": _whole(64),
         },
         _gige,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import numpy as np
 from edgead.errors import CameraError, CameraTimeoutError
 from edgead.runtime.cameras.base import Driver, Frame
 from edgead.runtime.pixel_formats import image_from_bytes
+
+_LOG = logging.getLogger("edgead.cameras")
 
 
 class GenTlDriver(Driver):
@@ -92,5 +95,5 @@ class GenTlDriver(Driver):
             try:
                 if thing is not None:
                     getattr(thing, method)()
-            except Exception:  # it is being let go; there is nothing left to save
-                pass
+            except Exception as error:  # a producer may raise anything; the other one is let go all the same
+                _LOG.warning("gentl:%s: %s failed on closing: %s", self._producer, method, error)

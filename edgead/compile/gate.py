@@ -13,6 +13,7 @@ import onnx
 
 from edgead.compile.answers import Answer
 from edgead.compile.calibration import PreparedImage
+from edgead.compile.distances import distance_operations
 from edgead.compile.quantize import quantized_operations, revert_operations
 from edgead.compile.recipe import GateSpec
 from edgead.errors import AccuracyGateError, CompileError
@@ -158,7 +159,8 @@ def layer_costs(
     answer: Answering,
 ) -> list[LayerCost]:
     """Measure each quantized operation alone in INT8 and sort by the error of the maps, costliest first."""
-    names = quantized_operations(onnx.load_model_from_string(quantized))
+    exact = distance_operations(onnx.load_model_from_string(original))  # they only make sense together
+    names = [n for n in quantized_operations(onnx.load_model_from_string(quantized)) if n not in exact]
     chosen = _spread(images, _IMAGES_PER_LAYER)
     judges = [images[i] for i in chosen]
     expected = np.concatenate([float_answers[i][0].ravel() for i in chosen]).astype(np.float64)

@@ -304,6 +304,26 @@ def new_initializer(model: onnx.ModelProto, name: str, value: np.ndarray) -> str
     return name
 
 
+def add_quantizer(model: onnx.ModelProto, name: str, scale: float, *, base: str) -> str:
+    """Append a Q/DQ pair that reads a tensor, symmetric int8; returns the name of its answer.
+
+    `base` begins the names of what is added. The nodes come last: sort them once all are there.
+    """
+    constants = (
+        numpy_helper.from_array(np.asarray(scale, np.float32), f"{base}_scale"),
+        onnx.helper.make_tensor(f"{base}_zero", onnx.TensorProto.INT8, [], [0]),
+    )
+    model.graph.initializer.extend(constants)
+    inputs = [constant.name for constant in constants]
+    for kind, source, answer in (
+        ("QuantizeLinear", name, f"{base}_quantized"),
+        ("DequantizeLinear", f"{base}_quantized", f"{base}_dequantized"),
+    ):
+        node = onnx.helper.make_node(kind, [source, *inputs], [answer], name=f"{base}_{kind}")
+        model.graph.node.append(node)
+    return f"{base}_dequantized"
+
+
 def _add_initializers(model: onnx.ModelProto, values: dict[str, np.ndarray]) -> None:
     for name, value in values.items():
         model.graph.initializer.append(numpy_helper.from_array(np.array(value, order="C"), name))

@@ -19,6 +19,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from edgead.compile.distances import quantize_distances
 from edgead.compile.export import INPUT
 from edgead.compile.graph import GraphIndex, remove_dead, sort_initializers, sort_nodes
 from edgead.compile.recipe import QuantizationSpec
@@ -59,6 +60,7 @@ def int8_onnx_from_onnx(
     if spec.activations == "signed-per-tensor":
         make_activations_signed(result)
         quantize_layer_inputs(result)
+    quantize_distances(result, kept=spec.keep_layers)
     remove_dead(result)
     sort_initializers(result)
     return bytes(result.SerializeToString(deterministic=True))

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
-from onnx import TensorProto, numpy_helper
 
-from edgead.compile.graph import GraphIndex, sort_nodes
+from edgead.compile.graph import GraphIndex, add_quantizer, sort_nodes
 
 _WEIGHTED = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
 # Operations whose answers lie within the range of what they read: position of that input, or all of them.
@@ -75,7 +74,7 @@ def quantize_layer_inputs(model: onnx.ModelProto) -> list[str]:
             if scale is None:
                 left.append(node.name)
                 continue
-            made[activation] = _add_quantizer(model, activation, scale)
+            made[activation] = add_quantizer(model, activation, scale, base=f"{activation}_layer_input")
         node.input[0] = made[activation]
     if made:
         sort_nodes(model)
@@ -101,21 +100,3 @@ def _scale_of(name: str, index: GraphIndex) -> float | None:
     scales = [_scale_of(one, index) for one in read]
     known = [scale for scale in scales if scale is not None]
     return max(known) if known and len(known) == len(scales) else None
-
-
-def _add_quantizer(model: onnx.ModelProto, name: str, scale: float) -> str:
-    """A Q/DQ pair behind a tensor, symmetric int8; returns the name of its answer."""
-    base = f"{name}_layer_input"
-    constants = (
-        numpy_helper.from_array(np.asarray(scale, np.float32), f"{base}_scale"),
-        onnx.helper.make_tensor(f"{base}_zero", TensorProto.INT8, [], [0]),
-    )
-    model.graph.initializer.extend(constants)
-    inputs = [constant.name for constant in constants]
-    for kind, source, answer in (
-        ("QuantizeLinear", name, f"{base}_quantized"),
-        ("DequantizeLinear", f"{base}_quantized", f"{base}_dequantized"),
-    ):
-        node = onnx.helper.make_node(kind, [source, *inputs], [answer], name=f"{base}_{kind}")
-        model.graph.node.append(node)
-    return f"{base}_dequantized"

@@ -89,7 +89,7 @@ class InspectionNetwork(nn.Module):
 
     learns_from_anomalies: ClassVar[bool]  # whether training shows it synthetic ones
     last_part: ClassVar[str]  # of `parts`: what runs behind it scores
-    kept_in_float: ClassVar[tuple[str, ...]] = ()  # patterns of operations of its graph that INT8 spoils
+    kept_in_float: ClassVar[tuple[str, ...]] = ()  # patterns of operations that the quantizer leaves alone
 
     def __init__(self, config: ModelConfig, backbone: Backbone, selection: FeatureSelection) -> None:
         super().__init__()

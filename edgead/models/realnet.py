@@ -125,7 +125,7 @@ class RealNet(InspectionNetwork):
     config: RealNetConfig
     learns_from_anomalies = True
     last_part = "discriminator"
-    kept_in_float = ("/bank/*",)  # distances are small differences of large numbers; it costs 2 % of the time
+    kept_in_float = ("/bank/*",)  # edgead.compile.distances rounds it, its own way
 
     def __init__(self, config: RealNetConfig, backbone: Backbone, selection: FeatureSelection) -> None:
         super().__init__(config, backbone, selection)

@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
-.PHONY: help install demo test sanitize check lint types bench-quick clean
+.PHONY: help install runtime-wheel demo test sanitize check lint types bench-quick clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1|\2/' \
@@ -34,6 +34,13 @@ $(STAMP): setup.py $(wildcard edgead/runtime/line/src/* edgead/runtime/line/incl
 	@echo "Installing what setup.py lists; the first time takes some minutes."
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet -e ".[train,dev]"
 	@touch $@
+
+# From a clean build folder: a wheel takes along whatever an earlier build left there.
+runtime-wheel: $(STAMP) ## Build the wheel for a line's PC, without what trains and compiles: dist/edgead-*+runtime-*.whl.
+	rm -rf build
+	EDGEAD_PARTS=runtime $(BIN)/python -m pip wheel --disable-pip-version-check --quiet --no-deps --wheel-dir dist .
+	rm -rf build
+	@ls dist/edgead-*+runtime-*.whl
 
 demo: $(STAMP) ## Draw a data set, train, compile for this machine and benchmark: runs/demo/report.html.
 	$(BIN)/edgead demo --out runs/demo

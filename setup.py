@@ -1,5 +1,6 @@
 """edgead's package. Each dependency states what it is there for; the runtime stays lean."""
 
+import os
 from pathlib import Path
 
 from setuptools import Extension, find_packages, setup
@@ -54,6 +55,13 @@ DEV = [
     "mypy>=1.11",  # types
 ]
 
+# EDGEAD_PARTS=runtime builds the package of a line's PC (`make runtime-wheel`), to open bundles and inspect.
+# What it leaves out needs torch, which such a PC has not. Its version tells it from the whole.
+RUNTIME_ONLY = os.environ.get("EDGEAD_PARTS") == "runtime"
+TRAINING_PARTS = [
+    f"edgead.{part}{rest}" for part in ("training", "synthesis", "models", "compile") for rest in ("", ".*")
+]
+
 # The ring of lines between a camera's C thread and Python; C11 and Python, nothing else. Built for the Python
 # at hand: the stable ABI has the buffer protocol, which the views need, only from 3.11 on. Optional: without
 # a C compiler everything else is installed, and the line buffer says what it lacks when it is asked for.
@@ -63,13 +71,13 @@ LINE_RING = Extension(
     sources=[f"{LINE}/src/{name}.c" for name in ("module", "block", "ring", "producer", "consumer")],
     depends=[f"{LINE}/src/ring.h", f"{LINE}/src/binding.h", f"{LINE}/include/edgead_line.h"],
     include_dirs=[f"{LINE}/include"],
-    extra_compile_args=["-std=c11", "-O2", "-fvisibility=hidden"],
+    extra_compile_args=["-std=c11", "-O2", "-g0", "-fvisibility=hidden"],
     optional=True,
 )
 
 setup(
     name="edgead",
-    version="0.1.0",
+    version="0.1.0+runtime" if RUNTIME_ONLY else "0.1.0",
     description="Visual anomaly detection for production lines: train, compile, verify and run on the edge",
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
@@ -77,7 +85,7 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.10",
     packages=[
-        *find_packages(include=["edgead", "edgead.*"]),
+        *find_packages(include=["edgead", "edgead.*"], exclude=TRAINING_PARTS if RUNTIME_ONLY else ()),
         "edgead.data.targets",
         "edgead.data.calibration",
     ],
@@ -87,7 +95,7 @@ setup(
         "edgead.data.calibration": ["*.toml"],
         "edgead.budget": ["*.toml"],
         "edgead.datasets": ["*.toml"],
-        "edgead.compile.tensorrt_rules": ["*.toml"],
+        **({} if RUNTIME_ONLY else {"edgead.compile.tensorrt_rules": ["*.toml"]}),
         "edgead.report": ["*.html", "*.css"],
         "edgead.runtime.line": ["include/*.h"],
     },

@@ -91,7 +91,10 @@ class LazyGroup(click.Group):
 def _missing(error: ModuleNotFoundError) -> Exception:
     package = (error.name or "").partition(".")[0]
     if package == "edgead":
-        return CommandFailure(f"This installation of edgead lacks {error.name}. Install a later version.")
+        return CommandFailure(
+            f"This installation of edgead lacks {error.name}: it is the runtime alone, or incomplete. "
+            "Install the whole with: pip install 'edgead[train]'"
+        )
     extra = _EXTRAS.get(package, _OTHER_EXTRA)
     return CommandFailure(
         f"This command needs the package '{package}', which is not installed. "

@@ -15,12 +15,14 @@ from edgead.synthesis import DEFAULT_MIX
 from edgead.training.settings import TrainSettings
 
 _LENGTHS = (0.5, 2.0)  # of the ablation's own training
+Weights = tuple[float, float, float]
+_WITHOUT_BANK = "without the bank of good features"
 # name, weights of logits, residuals and distances in the score, and in the map
 _SCORES = (
     ("RealNet's discriminator alone", (1.0, 0.0, 0.0), (1.0, 0.0, 0.0)),
     ("plain residuals alone", (0.0, 1.0, 0.0), (0.0, 1.0, 0.0)),
     ("bank of good features alone", (0.0, 0.0, 1.0), (0.0, 0.0, 1.0)),
-    ("without the bank of good features", (1.0, 1.0, 0.0), (1.0, 1.0, 0.0)),
+    (_WITHOUT_BANK, (1.0, 1.0, 0.0), (1.0, 1.0, 0.0)),
     ("without plain residuals", (1.0, 0.0, 1.0), (1.0, 0.0, 1.0)),
 )
 _METRICS = ("image_auroc", "pixel_auroc", "au_pro")
@@ -67,48 +69,92 @@ def _shapes(base: TrainSettings) -> Iterator[Variation]:
         yield Variation("feature selection", f"half the channels, {selection}", changed)
 
 
+@dataclass(frozen=True)
+class Measured:
+    """A training with all views of the score, and with RealNet's own alone where both were asked for.
+
+    The bank of good features is the same in every training of the ablation, and in the highest of three
+    views it hides much of what the others gain or lose.
+    """
+
+    about: str
+    name: str
+    whole: Trained
+    learnt: Trained | None = None
+
+    def to_json(self) -> dict[str, object]:
+        learnt = {} if self.learnt is None else {"without_bank": self.learnt.to_json()}
+        return {"about": self.about, "name": self.name, **self.whole.to_json(), **learnt}
+
+
 def ablate(
-    workshop: Workshop, data: Path, settings: TrainSettings, *, minutes: float | None
+    workshop: Workshop, data: Path, settings: TrainSettings
 ) -> tuple[list[Row], list[dict[str, object]]]:
-    """Rows, the base first, and everything measured. All have the base's number of steps."""
-    reference = workshop.trained(data, settings, label="ablation-base", minutes=minutes)
-    base = reference.run.settings
-    click.echo(f"Ablation on {data.name}: {base.steps} steps each", err=True)
-    found = [("", "base", reference), *_scores(workshop, data, reference)]
-    for change in variations(base):
-        label = "ablation-" + change.name.replace(" ", "-").replace(",", "")
-        found.append((change.about, change.name, workshop.trained(data, change.settings, label=label)))
+    """Rows, the base first, and everything measured. All but the lengths have the number of steps given."""
+    click.echo(f"Ablation on {data.name}: {settings.steps} steps each", err=True)
+    base = _measured(workshop, data, Variation("", "base", settings))
+    found = [base, *_scores(workshop, data, base.whole)]
+    found += [_measured(workshop, data, change) for change in variations(settings)]
     click.echo(_table(found))
-    rows = [_row(about, name, trained, reference) for about, name, trained in found]
-    return rows, [{"about": about, "name": name, **trained.to_json()} for about, name, trained in found]
+    return [_row(item, base) for item in found], [item.to_json() for item in found]
 
 
-def _scores(workshop: Workshop, data: Path, reference: Trained) -> Iterator[tuple[str, str, Trained]]:
+def label_of(change: Variation) -> str:
+    """The name of the training's folder in the workshop."""
+    return "ablation-" + change.name.replace(" ", "-").replace(",", "")
+
+
+def _measured(workshop: Workshop, data: Path, change: Variation) -> Measured:
+    whole = workshop.trained(data, change.settings, label=label_of(change))
+    _, score_weights, map_weights = next(item for item in _SCORES if item[0] == _WITHOUT_BANK)
+    learnt = _weighted(workshop, data, whole, score_weights, map_weights)
+    return Measured(change.about, change.name, whole, learnt)
+
+
+def _scores(workshop: Workshop, data: Path, reference: Trained) -> Iterator[Measured]:
     """The base's views alone and left out. They have no part in the gradients: nothing is trained again."""
-    model = reference.run.model()
     for name, score_weights, map_weights in _SCORES:
-        if score_weights[2] and model.network.bank is None:
-            continue
-        rule = replace(model.rule, score_weights=score_weights, map_weights=map_weights)
-        yield "score", name, workshop.evaluated(reference.run, data, InspectionModel(model.network, rule))
+        yield Measured("score", name, _weighted(workshop, data, reference, score_weights, map_weights))
 
 
-def _row(about: str, name: str, trained: Trained, reference: Trained) -> Row:
-    value, base = trained.figures["image_auroc"], reference.figures["image_auroc"]
-    parts = [f"{key} {_or_dash(trained.figures[key])}" for key in ("pixel_auroc", "au_pro")]
-    if value is not None and base is not None and trained is not reference:
-        parts.insert(0, f"{value - base:+.4f} to the base")
-    claim = f"ablation, {about}: {name}" if about else "ablation: base"
-    settings = trained.run.settings
-    how = f"{settings.steps} steps, seed {settings.seed}, float run; {', '.join(parts)}"
+def _weighted(
+    workshop: Workshop, data: Path, trained: Trained, score_weights: Weights, map_weights: Weights
+) -> Trained:
+    """The same training with other weights of its views."""
+    model = trained.run.model()
+    rule = replace(model.rule, score_weights=score_weights, map_weights=map_weights)
+    return workshop.evaluated(trained.run, data, InspectionModel(model.network, rule))
+
+
+def _row(item: Measured, base: Measured) -> Row:
+    value = item.whole.figures["image_auroc"]
+    parts = [_figures("", item.whole, base.whole)]
+    if item.learnt is not None:
+        parts.append(_figures("without the bank ", item.learnt, base.learnt))
+    claim = f"ablation, {item.about}: {item.name}" if item.about else "ablation: base"
+    settings = item.whole.run.settings
+    how = f"{settings.steps} steps, seed {settings.seed}, float run; {'; '.join(parts)}"
     return Row(claim, value, "image AUROC", higher_is_better=True, how=how)
 
 
-def _table(found: list[tuple[str, str, Trained]]) -> str:
-    lines = [f"{'':<52}" + "".join(f"{metric:>13}" for metric in _METRICS)]
-    for about, name, trained in found:
-        cells = "".join(f"{_or_dash(trained.figures[metric]):>13}" for metric in _METRICS)
-        lines.append(f"{f'{about}: {name}' if about else name:<52}{cells}")
+def _figures(title: str, found: Trained, base: Trained | None) -> str:
+    """All metrics in words, each with its difference to the base's."""
+    words = []
+    for name in _METRICS:
+        value, other = found.figures[name], None if base is None or base is found else base.figures[name]
+        change = "" if value is None or other is None else f" ({value - other:+.4f})"
+        words.append(f"{name} {_or_dash(value)}{change}")
+    return title + ", ".join(words)
+
+
+def _table(found: list[Measured]) -> str:
+    columns = [f"{title}{metric}" for title in ("", "no bank ") for metric in _METRICS]
+    lines = [f"{'':<52}" + "".join(f"{column:>20}" for column in columns)]
+    for item in found:
+        figures = [None if one is None else one.figures for one in (item.whole, item.learnt)]
+        cells = [_or_dash(one and one[metric]) for one in figures for metric in _METRICS]
+        title = f"{item.about}: {item.name}" if item.about else item.name
+        lines.append(f"{title:<52}" + "".join(f"{cell:>20}" for cell in cells))
     return "\n".join(lines) + "\n"
 
 

@@ -1,7 +1,7 @@
 """How well the models that edgead trains and compiles find real defects, in float and in INT8.
 
     python benchmarks/accuracy.py                          # keeps its runs in runs/accuracy
-    python benchmarks/accuracy.py --ablation --ablation-minutes 6
+    python benchmarks/accuracy.py --ablation
     python benchmarks/accuracy.py --without-siblings
     python benchmarks/accuracy.py --data part=parts/ --minutes 20
     python benchmarks/accuracy.py --quick
@@ -79,7 +79,13 @@ class Result:
 @click.option("--steps", type=click.IntRange(min=1), help="Of each training, instead of the table's.")
 @click.option("--seed", "seeds", multiple=True, type=int, help="Instead of the table's; share the work so.")
 @click.option("--ablation", is_flag=True, help="Also measure what each part is worth, on the first data set.")
-@click.option("--ablation-minutes", default=6.0, show_default=True, help="Of each training of the ablation.")
+@click.option(
+    "--ablation-steps",
+    type=click.IntRange(min=1),
+    default=650,
+    show_default=True,
+    help="Of each training of the ablation.",
+)
 @click.option("--without-siblings", is_flag=True, help="Also train without images of tested parts.")
 @quick_option
 @json_option
@@ -90,7 +96,7 @@ def main(
     steps: int | None,
     seeds: tuple[int, ...],
     ablation: bool,
-    ablation_minutes: float,
+    ablation_steps: int,
     without_siblings: bool,
     quick: bool,
     json_path: str | None,
@@ -106,8 +112,8 @@ def main(
         first = next(iter(data))
         extra: dict[str, Any] = {}
         if ablation:
-            base, wanted = plan.settings(first, seed=0), None if plan.steps else ablation_minutes
-            more, extra["ablation"] = ablate(workshop, data[first], base, minutes=wanted)
+            base = replace(plan.settings(first, seed=0), steps=plan.steps or ablation_steps)
+            more, extra["ablation"] = ablate(workshop, data[first], base)
             rows += more
         if without_siblings:
             more, extra["without_siblings"] = plan.without_siblings(first, data[first], results[0])

@@ -19,6 +19,7 @@ from edgead.compile.simplify import simplify
 from edgead.errors import CompileError
 
 OPSET = 17
+LARGEST_FILE = 2**31  # bytes, a limit of protobuf
 _TIE_TOLERANCE = 0.05  # of the largest answer: what another order of two channels may change
 INPUT = "image"
 OUTPUTS = ("anomaly_map", "score")
@@ -42,9 +43,10 @@ class Parity:
 def onnx_from_model(model: nn.Module, *, height: int, width: int) -> bytes:
     """Export an inspection model (uint8 B H W 3 -> map, score) as ONNX opset 17, batch 1, static shapes.
 
-    The same weights give the same bytes. Raises CompileError where the model answers other shapes than agreed
-    or holds weights that are not finite.
+    The same weights give the same bytes. Raises CompileError where the model answers other shapes than
+    agreed, holds weights that are not finite, or more of them than an ONNX file can.
     """
+    _check_size(model)
     _check_weights(model)
     example = torch.zeros((1, height, width, 3), dtype=torch.uint8)
     was_training, state = model.training, [p.requires_grad for p in model.parameters()]
@@ -123,6 +125,18 @@ def _constant_padding() -> Iterator[None]:
         yield
     finally:
         torch.onnx.unregister_custom_op_symbolic("aten::pad", OPSET)
+
+
+def _check_size(model: nn.Module) -> None:
+    tensors = [*model.parameters(), *model.buffers()]
+    size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    if size >= LARGEST_FILE:
+        millions = sum(tensor.numel() for tensor in tensors) / 1e6
+        raise CompileError(
+            f"The model's {millions:.0f} M weights take {size / 1e9:.1f} GB; an ONNX file holds "
+            f"{LARGEST_FILE / 1e9:.1f}. Train with fewer channels: --budgets, another --preset, or --target with "
+            "--latency-ms."
+        )
 
 
 def _check_weights(model: nn.Module) -> None:

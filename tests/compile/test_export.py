@@ -84,6 +84,15 @@ def test_weights_that_are_no_numbers_are_named(value: float) -> None:
         onnx_from_model(model, height=SIZE, width=SIZE)
 
 
+def test_more_weights_than_a_file_holds_are_refused_before_the_minutes() -> None:
+    model = StandIn()
+    model.register_buffer("huge", torch.empty(2**29, device="meta"))
+    with pytest.raises(
+        CompileError, match=r"537 M weights take 2\.1 GB; an ONNX file holds 2\.1\. .*--budgets"
+    ):
+        onnx_from_model(model, height=SIZE, width=SIZE)
+
+
 class _WrongAnswer(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         return images.float(), images.float().mean()

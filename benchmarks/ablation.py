@@ -8,21 +8,18 @@ from pathlib import Path
 
 import click
 from common import Row
-from trainings import Trained, Workshop
+from trainings import WITHOUT_BANK, Trained, Workshop
 
-from edgead.models.inspection import InspectionModel
 from edgead.synthesis import DEFAULT_MIX
 from edgead.training.settings import TrainSettings
 
 _LENGTHS = (0.5, 2.0)  # of the ablation's own training
-Weights = tuple[float, float, float]
-_WITHOUT_BANK = "without the bank of good features"
 # name, weights of logits, residuals and distances in the score, and in the map
 _SCORES = (
     ("RealNet's discriminator alone", (1.0, 0.0, 0.0), (1.0, 0.0, 0.0)),
     ("plain residuals alone", (0.0, 1.0, 0.0), (0.0, 1.0, 0.0)),
     ("bank of good features alone", (0.0, 0.0, 1.0), (0.0, 0.0, 1.0)),
-    (_WITHOUT_BANK, (1.0, 1.0, 0.0), (1.0, 1.0, 0.0)),
+    ("without the bank of good features", WITHOUT_BANK, WITHOUT_BANK),
     ("without plain residuals", (1.0, 0.0, 1.0), (1.0, 0.0, 1.0)),
 )
 _METRICS = ("image_auroc", "pixel_auroc", "au_pro")
@@ -106,24 +103,13 @@ def label_of(change: Variation) -> str:
 
 def _measured(workshop: Workshop, data: Path, change: Variation) -> Measured:
     whole = workshop.trained(data, change.settings, label=label_of(change))
-    _, score_weights, map_weights = next(item for item in _SCORES if item[0] == _WITHOUT_BANK)
-    learnt = _weighted(workshop, data, whole, score_weights, map_weights)
-    return Measured(change.about, change.name, whole, learnt)
+    return Measured(change.about, change.name, whole, workshop.without_bank(whole, data))
 
 
 def _scores(workshop: Workshop, data: Path, reference: Trained) -> Iterator[Measured]:
     """The base's views alone and left out. They have no part in the gradients: nothing is trained again."""
-    for name, score_weights, map_weights in _SCORES:
-        yield Measured("score", name, _weighted(workshop, data, reference, score_weights, map_weights))
-
-
-def _weighted(
-    workshop: Workshop, data: Path, trained: Trained, score_weights: Weights, map_weights: Weights
-) -> Trained:
-    """The same training with other weights of its views."""
-    model = trained.run.model()
-    rule = replace(model.rule, score_weights=score_weights, map_weights=map_weights)
-    return workshop.evaluated(trained.run, data, InspectionModel(model.network, rule))
+    for name, score, map_ in _SCORES:
+        yield Measured("score", name, workshop.reweighted(reference, data, score=score, map_=map_))
 
 
 def _row(item: Measured, base: Measured) -> Row:

@@ -13,14 +13,14 @@ from __future__ import annotations
 import resource
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
 import torch
-from common import ROOT, Row, json_option, quick_option, report
+from common import RESULTS, ROOT, Row, json_option, quick_option, report
 from trainings import Trained, Workshop
 
 from edgead.compile.recipe import load_recipe
@@ -59,8 +59,9 @@ def main(
             Path(data), anomaly_set, steps=2 if quick else steps, seeds=seeds or (0, 1, 2), work=Path(work)
         )  # fmt: skip
     elif model is not None:
+        plot = None if quick else RESULTS / "synthesis-strength.png"
         name, (rows, details) = "synthesis-strength", strength_rows(
-            Path(data), Path(model), count=4 if quick else images
+            Path(data), Path(model), count=4 if quick else images, plot=plot
         )  # fmt: skip
     else:
         name, (rows, details) = "synthesis", cost_rows(quick=quick)
@@ -127,7 +128,9 @@ def _processor_seconds(call: Any, device: torch.device, *, repeats: int = 5) -> 
     return statistics.median(taken)
 
 
-def strength_rows(data: Path, folder: Path, *, count: int) -> tuple[list[Row], dict[str, Any]]:
+def strength_rows(
+    data: Path, folder: Path, *, count: int, plot: Path | None
+) -> tuple[list[Row], dict[str, Any]]:
     """Distance of drawn images from good ones in a backbone's features, and what a classifier tells apart."""
     model = read_model(folder)
     good = _features(_good(data, model, "train", 10 * count))
@@ -136,13 +139,29 @@ def strength_rows(data: Path, folder: Path, *, count: int) -> tuple[list[Row], d
     drawn = {s: _features(_drawn(model, seeds, s)) for s in STRENGTHS}
     distances = {s: _distance(features, good) for s, features in drawn.items()}
     rising = all(a < b for a, b in zip(list(distances.values()), list(distances.values())[1:], strict=False))
-    rows = [Row("unseen good images: distance", _distance(unseen, good), "to the nearest 3 good images")]
+    ordinary = _distance(unseen, good)
+    if plot is not None:
+        _plot(distances, ordinary, plot)
+    rows = [Row("unseen good images: distance", ordinary, "to the nearest 3 good images")]
     rows += [Row(f"strength {s:g}: distance", distance, "same") for s, distance in distances.items()]
     rows.append(Row("distance rises with strength", float(rising), "1: yes", bar=1.0, higher_is_better=True))
     more = _features(_drawn(model, [s + 10_000 for s in seeds], 0.0))
     accuracy = _classifier_accuracy((unseen[::2], drawn[0.0]), (unseen[1::2], more))
     rows.append(Row("strength 0 against unseen good images: classifier", accuracy, "accuracy; 0.5 is best"))
     return rows, {"model": str(folder), "images": count}
+
+
+def _plot(distances: Mapping[float, float], ordinary: float, path: Path) -> None:
+    """Distance over strength, with that of good images that the model never saw."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 3.6), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(list(distances), list(distances.values()), marker="o", color="#b03a2e", label="drawn images")
+    axes.axhline(ordinary, color="#555555", linestyle="--", label="unseen good images")
+    axes.set(xlabel="strength s", ylabel="distance to the 3 nearest good images", ylim=(0, None))
+    axes.legend(frameon=False)
+    figure.savefig(path, dpi=110)
 
 
 def _drawn(model: DiffusionModel, seeds: Sequence[int], strength: float) -> np.ndarray:
@@ -201,25 +220,34 @@ def pays(
         drawn = TrainSettings(steps=steps, seed=seed, synthesis=dict(SET_MIX), anomaly_set=path)
         for label, settings in (("without", plain), ("with", drawn)):
             found[label].append(workshop.trained(data, settings, label=f"{label}-seed{seed}"))
-    rows = []
-    for metric, name in (("image_auroc", "image AUROC"), ("au_pro", "AU-PRO")):
-        values = {label: [t.figures[metric] or 0.0 for t in runs] for label, runs in found.items()}
-        for label, numbers in values.items():
-            rows.append(
-                Row(f"{name}, {label} the set", statistics.mean(numbers), f"mean of {len(seeds)} seeds")
-            )
-        gains = [after - before for before, after in zip(values["without"], values["with"], strict=True)]
-        each = ", ".join(f"{gain:+.4f}" for gain in gains)
-        rows.append(
-            Row(f"{name}: gain", statistics.mean(gains), f"by seed {each}", bar=0.0, higher_is_better=True,
-                how=_PUBLISHED_GAIN)
-        )  # fmt: skip
-    click.echo(_kinds(found))
-    details = {label: [trained.to_json() for trained in runs] for label, runs in found.items()}
+    learnt = {label: [workshop.without_bank(run, data) for run in runs] for label, runs in found.items()}
+    rows = [*_gains("", found), *_gains("without the bank, ", learnt)]
+    for title, trained in (("all views", found), ("without the bank", learnt)):
+        click.echo(f"{title}\n{_kinds(trained)}\n")
+    details = {
+        title: {label: [one.to_json() for one in runs] for label, runs in trained.items()}
+        for title, trained in (("all_views", found), ("without_bank", learnt))
+    }
     return rows, {"set": path, "mix": dict(SET_MIX), "trainings": details}
 
 
-def _kinds(found: dict[str, list[Trained]]) -> str:
+def _gains(title: str, found: Mapping[str, Sequence[Trained]]) -> Iterator[Row]:
+    """What the set adds to each metric, mean over the seeds."""
+    for metric, name in (("image_auroc", "image AUROC"), ("au_pro", "AU-PRO")):
+        values = {label: [t.figures[metric] or 0.0 for t in runs] for label, runs in found.items()}
+        for label, numbers in values.items():
+            unit = f"mean of {len(numbers)} seeds"
+            yield Row(
+                f"{title}{name}, {label} the set", statistics.mean(numbers), unit, higher_is_better=True
+            )
+        gains = [after - before for before, after in zip(values["without"], values["with"], strict=True)]
+        each = ", ".join(f"{gain:+.4f}" for gain in gains)
+        how = f"by seed {each}; {_PUBLISHED_GAIN}"
+        bar = None if title else 0.0
+        yield Row(f"{title}{name}: gain", statistics.mean(gains), "", bar, higher_is_better=True, how=how)
+
+
+def _kinds(found: Mapping[str, Sequence[Trained]]) -> str:
     """What each kind of defect reaches, with and without, mean over the seeds."""
     lines = []
     for kind in sorted(found["with"][0].by_kind):

@@ -8,7 +8,7 @@ import os
 import shutil
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,8 @@ from edgead.training.settings import TrainSettings
 from edgead.training.train import train
 
 _TARGET = "intel-cpu"
+Weights = tuple[float, float, float]  # of logits, residuals and distances
+WITHOUT_BANK: Weights = (1.0, 1.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,16 @@ class Workshop:
         predict = predictor_from_module(model, height=run.height, width=run.width, rule=run.resize)
         found = evaluate(predict, open_dataset(data).test)
         return Trained(run, found.summary(), _by_kind(found))
+
+    def reweighted(self, trained: Trained, data: Path, *, score: Weights, map_: Weights) -> Trained:
+        """The same training with other weights of its views, in the score and in the map."""
+        model = trained.run.model()
+        rule = replace(model.rule, score_weights=score, map_weights=map_)
+        return self.evaluated(trained.run, data, InspectionModel(model.network, rule))
+
+    def without_bank(self, trained: Trained, data: Path) -> Trained:
+        """What was learnt alone: the bank is the same in every training of a data set, and hides much."""
+        return self.reweighted(trained, data, score=WITHOUT_BANK, map_=WITHOUT_BANK)
 
     def bundle(self, run: Run) -> tuple[Path, str]:
         """The INT8 bundle of a run, and what its gate said; where it refuses, compiled without a limit."""

@@ -12,7 +12,7 @@ from edgead.bundle.manifest import (
     ThresholdSpec,
 )
 from edgead.bundle.reader import Bundle, read_bundle
-from edgead.bundle.reference import Reference
+from edgead.bundle.reference import Reference, map_difference
 from edgead.bundle.writer import write_bundle
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "OutputSpec",
     "Reference",
     "ThresholdSpec",
+    "map_difference",
     "read_bundle",
     "write_bundle",
 ]

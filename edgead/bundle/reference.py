@@ -22,8 +22,8 @@ _TOLERANCES = ("map_tolerance", "score_tolerance")
 class Reference:
     """`inputs` uint8 N H W 3, `anomaly_maps` float32 N h w, `scores` float32 N; N >= 1.
 
-    The tolerances are the largest absolute difference allowed of a map's pixel and of a score. Raises
-    BundleError for other types or shapes, and for values that are not finite.
+    The tolerances are the largest `map_difference` and the largest absolute difference of a score that are
+    allowed. Raises BundleError for other types or shapes, and for values that are not finite.
     """
 
     inputs: NDArray[np.uint8]
@@ -53,6 +53,17 @@ class Reference:
             tolerance = getattr(self, name)
             if not (math.isfinite(tolerance) and tolerance >= 0):
                 raise _unusable(f"{name}: expected a finite number from 0, found {tolerance}")
+
+
+def map_difference(found: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
+    """The largest root mean square difference of a map, over maps N h w; NaN where a value is.
+
+    Not the largest difference of a pixel: between two engines that run the same INT8 graph, rounding moves a
+    few cells several times as far as the rest, and a tolerance for those would pass an engine that is wrong
+    everywhere.
+    """
+    squares = np.square(found.astype(np.float64) - expected)
+    return float(np.sqrt(squares.mean(axis=(1, 2))).max())
 
 
 def _unusable(found: str) -> BundleError:

@@ -247,7 +247,7 @@ class _Job:
             write_bundle(out, complete, files=files, reference=reference)
             notes.content = out.read_bytes()
             notes.comparison = (
-                f"{len(inputs)} reference answers, maps within {reference.map_tolerance:.3g}, "
+                f"{len(inputs)} reference answers, maps within {reference.map_tolerance:.3g} RMS, "
                 f"scores within {reference.score_tolerance:.3g}"
             )
         return CompileReport(

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from edgead.bundle import Reference
+from edgead.bundle import Reference, map_difference
 from edgead.errors import VerificationError
 
 
@@ -21,7 +21,7 @@ class Answers(Protocol):
 
 @dataclass(frozen=True)
 class Verification:
-    """The largest absolute differences from the reference answers, and what is allowed."""
+    """The largest differences from the reference answers, and what is allowed; of maps the RMS difference."""
 
     images: int
     map_difference: float
@@ -37,7 +37,7 @@ class Verification:
     def describe(self) -> str:
         """One line, the same whether it passed or not: measured against allowed."""
         return (
-            f"{self.images} reference images: maps differ by at most {self.map_difference:.3g} "
+            f"{self.images} reference images: maps differ by {self.map_difference:.3g} RMS at most "
             f"(allowed {self.map_tolerance:.3g}), scores by at most {self.score_difference:.3g} "
             f"(allowed {self.score_tolerance:.3g})"
         )
@@ -50,7 +50,7 @@ def verify_engine(engine: Answers, reference: Reference) -> Verification:
     scores = np.array([score for _, score in answers], np.float64)
     return Verification(
         images=len(scores),
-        map_difference=float(np.abs(maps - reference.anomaly_maps).max()),
+        map_difference=map_difference(maps, reference.anomaly_maps),
         map_tolerance=reference.map_tolerance,
         score_difference=float(np.abs(scores - reference.scores).max()),
         score_tolerance=reference.score_tolerance,

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from edgead.bundle.archive import decode_archive, encode_archive
-from edgead.bundle.reference import Reference, npz_from_reference, reference_from_npz
+from edgead.bundle.reference import Reference, map_difference, npz_from_reference, reference_from_npz
 from edgead.errors import BundleError
 from tests.runtime.tiny_bundle import tiny_reference
 
@@ -98,3 +98,14 @@ def test_what_is_refused(data: bytes, message: str):
 def test_unusable_answers_are_refused(changes: dict[str, Any], message: str):
     with pytest.raises(BundleError, match=message):
         dataclasses.replace(tiny_reference(), **changes)
+
+
+def test_the_difference_of_maps_is_that_of_the_worst_as_a_whole():
+    expected = np.zeros((2, 10, 10), np.float32)
+    one_cell, everywhere = expected.copy(), expected.copy()
+    one_cell[1, 3, 4] = 1.0
+    everywhere[0] += 0.5
+    assert map_difference(one_cell, expected) == pytest.approx(0.1)
+    assert map_difference(everywhere, expected) == pytest.approx(0.5)
+    one_cell[1, 3, 4] = np.nan
+    assert not map_difference(one_cell, expected) <= 1e9

@@ -158,7 +158,7 @@ class TestVerify:
         write_bundle(path, tiny_manifest(), files={"model.onnx": tiny_onnx()}, reference=wrong)
         result = invoke("verify", path, "--json", tmp_path / "answer.json")
         assert result.exit_code == 3
-        assert "maps differ by at most 1 (allowed 0.0001)" in result.stderr
+        assert "maps differ by 1 RMS at most (allowed 0.0001)" in result.stderr
         answer = json.loads((tmp_path / "answer.json").read_text())
         assert answer["passed"] is False
         assert answer["map_difference"] == pytest.approx(1)

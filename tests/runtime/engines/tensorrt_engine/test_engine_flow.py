@@ -194,7 +194,7 @@ class TestSelection:
 
     def test_nothing_right_is_refused_with_the_figures(self, enter: Enter, bundle: Path):
         enter(wrong=[INT8, STRICT])
-        with pytest.raises(VerificationError, match=r"maps differ by at most 0\.1"):
+        with pytest.raises(VerificationError, match=r"maps differ by 0\.1"):
             edgead.open(bundle)
 
     def test_a_precision_that_cannot_be_built_is_passed_over(self, enter: Enter, with_half: Path):

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 _STYLE_RATE = 0.01  # learning rate of the style pyramid, relative to the others'
 _SLOPE = 0.2  # of the leaky ReLU below 0
+_EPSILON = 1e-5  # of a variance, as torch's norms have it
 _BLUR = (1.0, 3.0, 3.0, 1.0)
 
 
@@ -114,6 +115,15 @@ class StyleFuser(nn.Module):
         return styles
 
 
+def normalise_map(x: Tensor) -> Tensor:
+    """Bring each image's map, B C h w, to mean 0 and deviation 1 in float32: a layer norm without weights.
+
+    Spelt out, because TensorRT 8.5 has no LayerNormalization.
+    """
+    centred = x.float() - x.float().mean(dim=(1, 2, 3), keepdim=True)
+    return centred * (centred.square().mean(dim=(1, 2, 3), keepdim=True) + _EPSILON).rsqrt()
+
+
 class StyledConv(nn.Module):
     """Normalise over the whole map, modulate by the style, convolve, activate.
 
@@ -128,7 +138,7 @@ class StyledConv(nn.Module):
         self.act = StyleActivation()
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
-        x = F.layer_norm(x, x.shape[1:])
+        x = normalise_map(x)
         if self.gamma is not None and self.beta is not None:
             x = x * self.gamma(style) + self.beta(style)
         return self.act(self.conv(x))

@@ -20,7 +20,7 @@ from edgead.models.families import build_network
 from edgead.models.inspection import InspectionModel, ScoreRule, fit_rule, fold_for_export
 from edgead.models.invad import PRESETS, InvAD, InvADConfig, cosine_distance, invad_config, smoothed
 from edgead.models.network import FeatureBatch
-from edgead.models.style_modulation import EqualConv, StyledConv
+from edgead.models.style_modulation import EqualConv, StyledConv, normalise_map
 from tests.training.small_training import INVAD_CONFIG
 
 PUBLISHED = replace(
@@ -187,6 +187,12 @@ def test_equalised_weights_give_the_convolution_of_the_scaled_ones():
     assert float(conv.weight.detach().std()) == pytest.approx(100, rel=0.2)
     plain = F.conv2d(x, conv.weight * 0.01 / 27**0.5, padding=1)
     torch.testing.assert_close(conv(x), plain)
+
+
+def test_the_norm_is_torchs_layer_norm():
+    x = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(0)) * 7 + 3
+    torch.testing.assert_close(normalise_map(x), torch.nn.functional.layer_norm(x, x.shape[1:]))
+    assert normalise_map(torch.full((1, 2, 3, 3), 5.0)).eq(0).all()
 
 
 def test_a_styled_convolution_without_style_is_only_normalised():

@@ -32,7 +32,7 @@ _KINDS = {
     "cat": "copy", "index_select": "copy", "gather": "copy", "constant_pad_nd": "copy",
     "add": "elementwise", "sub": "elementwise", "mul": "elementwise", "div": "elementwise",
     "pow": "elementwise", "log": "elementwise", "sqrt": "elementwise", "maximum": "elementwise",
-    "rsqrt": "elementwise", "rsub": "elementwise", "native_layer_norm": "reduce",
+    "rsqrt": "elementwise", "rsub": "elementwise", "abs": "elementwise",
 }  # fmt: skip
 
 

@@ -15,6 +15,7 @@ _PAPER = RealNetConfig(
     backbone="wide_resnet50_2",
     budgets=(256, 512, 512, 256),
     reconstruction="paper",
+    residual="squared",
     grid_stage=1,
     residuals=512,
     discriminator="paper",

@@ -1,8 +1,9 @@
 """RealNet in sizes that a device can afford: one configuration from the paper's parts down to compact ones.
 
 Feature selection, reconstruction, residual selection and the discriminator are RealNet's (Zhang et al., CVPR
-2024). Ours are: standardised features, compact networks, residuals joined on the grid of a chosen stage
-instead of the largest, and a bank of good features whose distances count beside the discriminator.
+2024). Ours are: standardised features, compact networks, absolute residuals instead of squared ones, joined
+on the grid of a chosen stage instead of the largest, and a bank of good features whose distances count
+beside the discriminator.
 """
 
 from __future__ import annotations
@@ -27,7 +28,6 @@ from edgead.models.residual_selection import (
     PaperDiscriminator,
     ResidualSelection,
     resize_bilinear,
-    squared_residual,
 )
 from edgead.models.simple_reconstruction import SimpleReconstruction
 from edgead.models.standardise import SelectedFeatures, folded_selections
@@ -49,6 +49,7 @@ class RealNetConfig(ModelConfig):
     budgets: tuple[int, ...] = (24, 40, 96, 160)  # channels kept of each stage
     reconstruction: str = "compact"
     reconstruction_widths: tuple[int, ...] = (16, 24, 32, 48)  # read by "compact" alone
+    residual: str = "absolute"  # what the discriminator sees of each difference; the paper's is "squared"
     grid_stage: int = 2  # residuals are joined at the resolution of this stage
     residuals: int = (
         96  # channels the residual selection passes on, half by maximum, half by mean; 0: all, unranked
@@ -74,6 +75,7 @@ class RealNetConfig(ModelConfig):
                     f"{info.channels} of them, not {budget}."
                 )
         _check_table("reconstruction", self.reconstruction, RECONSTRUCTIONS)
+        _check_table("residual", self.residual, RESIDUALS)
         _check_table("discriminator", self.discriminator, DISCRIMINATORS)
         for name, used in (
             ("grid_stage", (self.grid_stage,)),
@@ -169,12 +171,12 @@ class RealNet(InspectionNetwork):
         """maps: the backbone's, one for each stage, B C_k h_k w_k."""
         features = self.standardised(maps)
         rebuilt = [network(x) for network, x in zip(self.reconstructions, features, strict=True)]
-        residuals = [squared_residual(x, y) for x, y in zip(features, rebuilt, strict=True)]
+        differences = [x.float() - y.float() for x, y in zip(features, rebuilt, strict=True)]
         grid = maps[self._position(self.config.grid_stage)].shape[-2:]
-        joined = torch.cat(
-            [_on_grid(residual, (int(grid[0]), int(grid[1]))) for residual in residuals], dim=1
-        )
-        return RealNetOutput(self.discriminator(self.residual_selection(joined)), rebuilt, residuals)
+        size = (int(grid[0]), int(grid[1]))
+        seen = [_on_grid(RESIDUALS[self.config.residual](d), size) for d in differences]
+        logits = self.discriminator(self.residual_selection(torch.cat(seen, dim=1)))
+        return RealNetOutput(logits, rebuilt, [difference.square() for difference in differences])
 
     def losses(self, output: RealNetOutput, batch: FeatureBatch) -> dict[str, Tensor]:
         """Squared error to the good features of each stage, and cross-entropy per cell of the map.
@@ -230,6 +232,8 @@ class _PaperLogits(nn.Module):
         return logits[:, 1] - logits[:, 0]
 
 
+# Absolute ones fit into 8 bits: where an anomaly gives 50 squared, a good part's 0.2 is less than a step.
+RESIDUALS: dict[str, Callable[[Tensor], Tensor]] = {"absolute": torch.abs, "squared": torch.square}
 RECONSTRUCTIONS: dict[str, Callable[[int, int], nn.Module]] = {
     "compact": CompactReconstruction,
     "paper": lambda channels, _width: PaperReconstruction(channels),

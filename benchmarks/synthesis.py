@@ -27,6 +27,7 @@ from edgead.compile.recipe import load_recipe
 from edgead.datasets import open_dataset
 from edgead.images import read_image, resize_image
 from edgead.synthesis import SET_MIX
+from edgead.synthesis.diffusion.drawing import usual_chain
 from edgead.synthesis.diffusion.model import DiffusionModel, ModelFacts, read_model
 from edgead.synthesis.diffusion.network import DenoisingNetwork, network_config, parameter_count
 from edgead.synthesis.diffusion.process import make_process
@@ -102,14 +103,17 @@ def _speed(size: str, device: torch.device) -> list[Row]:
     learning = _processor_seconds(learn, device)
     network.zero_grad(set_to_none=True)
     model = DiffusionModel(facts, network, digest="", device=device)
-    drawing = _processor_seconds(lambda: model.draw(range(batch), [0.1] * batch), device, repeats=1)
+    steps = usual_chain(size)
+    drawing = _processor_seconds(
+        lambda: model.draw(range(batch), [0.1] * batch, steps=steps), device, repeats=1
+    )
     how = f"batch {batch}, 256 x 256, 3 colours; {'wall' if device.type == 'cuda' else 'processor'} time"
     unit = "s per image"
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     memory = torch.cuda.max_memory_allocated() / 2**30 if device.type == "cuda" else peak
     return [
         Row(f"{size}: a step of the fit", learning / batch, unit, how=how),
-        Row(f"{size}: drawing, 20 steps", drawing / batch, unit, how=how),
+        Row(f"{size}: drawing, {steps} steps", drawing / batch, unit, how=how),
         Row(f"{size}: peak memory", memory, "GiB", how="of the process; of the GPU where there is one"),
     ]
 
@@ -166,7 +170,8 @@ def _plot(distances: Mapping[float, float], ordinary: float, path: Path) -> None
 
 def _drawn(model: DiffusionModel, seeds: Sequence[int], strength: float) -> np.ndarray:
     parts = [seeds[k : k + 8] for k in range(0, len(seeds), 8)]
-    return np.concatenate([model.draw(part, [strength] * len(part)) for part in parts])
+    steps = usual_chain(model.facts.size)
+    return np.concatenate([model.draw(part, [strength] * len(part), steps=steps) for part in parts])
 
 
 def _good(data: Path, model: DiffusionModel, part: str, count: int) -> np.ndarray:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _model_argument = click.argument("model", type=click.Path(path_type=Path))
 _product_option = click.option("--product", metavar="NAME", help="Of a model of several products.")
 _chain_option = click.option(
-    "--chain", type=click.IntRange(min=1), default=20, show_default=True, help="Steps from noise to image."
+    "--chain", type=click.IntRange(min=1), help="Steps from noise to image.  [default: 20; of size small 100]"
 )
 _seed_option = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 
@@ -121,8 +121,8 @@ def fit_command(
 @_product_option
 @json_option
 def sample_command(
-    model: Path, out: Path, strength: str, part: str, licence: str | None, chain: int, product: str | None,
-    json_path: str | None, **chosen: Any,
+    model: Path, out: Path, strength: str, part: str, licence: str | None, chain: int | None,
+    product: str | None, json_path: str | None, **chosen: Any,
 ) -> None:  # fmt: skip
     """Draw a set of anomalous images from MODEL.
 
@@ -134,15 +134,22 @@ def sample_command(
 
     However the work is split, image number k is the same. Given again, the command draws what is missing.
     """
-    from edgead.synthesis.diffusion.drawing import OWN_LICENCE, DrawSettings, count_of_part, draw_set
+    from edgead.synthesis.diffusion.drawing import (
+        OWN_LICENCE,
+        DrawSettings,
+        count_of_part,
+        draw_set,
+        usual_chain,
+    )
     from edgead.training.process import keep_large_blocks
 
-    settings = DrawSettings(
-        **chosen, strength_range=_range(strength), steps=chain, licence=licence or OWN_LICENCE
-    )
     number, parts, rank = _part(part)
     keep_large_blocks()
     fitted = _read(model, rank=rank)
+    steps = chain or usual_chain(fitted.facts.size)
+    settings = DrawSettings(
+        **chosen, strength_range=_range(strength), steps=steps, licence=licence or OWN_LICENCE
+    )
     total = count_of_part(settings, part=number, parts=parts)
     with progress_share(f"Drawing {total} images") as show:
         done = 0
@@ -169,8 +176,8 @@ def sample_command(
 @_seed_option
 @_product_option
 def sheet_command(
-    model: Path, out: Path, strengths: str | None, columns: int, data: Path | None, chain: int, seed: int,
-    product: str | None,
+    model: Path, out: Path, strengths: str | None, columns: int, data: Path | None, chain: int | None,
+    seed: int, product: str | None,
 ) -> None:  # fmt: skip
     """Draw a picture of what strength does with MODEL, to choose it by eye.
 
@@ -179,12 +186,15 @@ def sheet_command(
       edgead synthesize sheet models/part --strength 0,0.1,0.3 --out sheet.png
     """
     from edgead.images import write_image
+    from edgead.synthesis.diffusion.drawing import usual_chain
     from edgead.synthesis.diffusion.sheet import STRENGTHS, draw_sheet
 
     rows = STRENGTHS if strengths is None else tuple(_number(part) for part in strengths.split(","))
+    fitted = _read(model)
     sheet = draw_sheet(
-        _read(model), strengths=rows, columns=columns, seed=seed, steps=chain, product=product, data=data
-    )
+        fitted, strengths=rows, columns=columns, seed=seed, steps=chain or usual_chain(fitted.facts.size),
+        product=product, data=data,
+    )  # fmt: skip
     write_image(out, sheet)
     click.echo(f"Written: {out}")
 

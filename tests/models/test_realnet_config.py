@@ -44,6 +44,7 @@ def test_what_cannot_be_is_refused(changed: dict[str, Any], message: str):
         ("backbone", "efficientnet_lite1", "efficientnet_lite0"),
         ("reconstruction", "compcat", "compact"),
         ("discriminator", "papers", "paper"),
+        ("residual", "square", "squared"),
     ],
 )
 def test_unknown_names_have_near_matches(field: str, name: str, near: str):
@@ -87,6 +88,27 @@ def test_the_papers_configuration_builds_at_its_published_size():
     assert (views.residuals, views.distances) == ([], None)
     assert cost.parameters / 1e6 == pytest.approx(518.2 + 5.9, abs=0.2)
     assert cost.macs / 1e9 == pytest.approx(75.7 + 24.1, abs=1.0)
+
+
+@pytest.mark.parametrize(("kind", "power"), [("absolute", 1), ("squared", 2)])
+def test_the_discriminator_sees_the_residuals_that_the_configuration_names(kind: str, power: int):
+    torch.manual_seed(0)
+    config = replace(
+        realnet_config("compact", input_size=(128, 128)), residual=kind, residuals=0, bank_stages=()
+    )
+    network = build_realnet(config, weights=None).eval()
+    seen: list[torch.Tensor] = []
+    network.discriminator.register_forward_pre_hook(lambda _module, given: seen.append(given[0]))
+    with torch.no_grad():
+        output = network(network.backbone(torch.rand(1, 3, 128, 128) * 255))
+    first, grid = config.budgets[0], config.stages.index(config.grid_stage)
+    own = seen[0][:, first : first + config.budgets[grid]]  # of the stage whose grid it is: not resized
+    torch.testing.assert_close(own.pow(2 / power), output.residuals[grid])
+
+
+def test_the_papers_presets_square_their_residuals():
+    squared = {name for name, preset in PRESETS.items() if preset.residual == "squared"}
+    assert squared == {"paper", "paper-multi-class"}
 
 
 def test_fewer_stages_keep_their_own_numbers():

@@ -1,4 +1,4 @@
-"""Write the tables of docs/targets.md from targets/ and the cost model.
+"""Write the tables of docs/targets.md, and the README's of predictions, from targets/ and the cost model.
 
 python docs/make_targets.py
 """
@@ -17,6 +17,7 @@ from edgead.files import write_bytes
 from edgead.models.presets import realnet_config
 
 PAGE = Path(__file__).with_name("targets.md")
+README = Path(__file__).parents[1] / "README.md"
 _PEAKS = ("int8_tops", "f16_tflops", "tf32_tflops", "f32_tflops")
 
 
@@ -25,13 +26,25 @@ def filled_in(page: str) -> str:
     targets = [target for target in list_targets() if target.modes]
     tables = {"figures": figures(targets), "predictions": predictions(targets), "sources": sources(targets)}
     for name, lines in tables.items():
-        text = "".join(f"{line}\n" for line in lines)
-        pattern = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
-        page, found = re.subn(
-            pattern, lambda match, text=text: match[1] + text + match[2], page, flags=re.DOTALL
-        )
-        if found != 1:
-            raise SystemExit(f"{PAGE}: expected one pair of marks for '{name}', found {found}.")
+        page = _between_marks(page, name, lines)
+    return page
+
+
+def readme_filled_in(page: str) -> str:
+    """The README with its table of predictions made anew."""
+    return _between_marks(page, "predictions", predictions_by_target(list_targets()))
+
+
+def _between_marks(page: str, name: str, lines: Iterable[str]) -> str:
+    text = "".join(f"{line}\n" for line in lines)
+    page, found = re.subn(
+        rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)",
+        lambda match: match[1] + text + match[2],
+        page,
+        flags=re.DOTALL,
+    )
+    if found != 1:
+        raise SystemExit(f"Expected one pair of marks for '{name}', found {found}.")
     return page
 
 
@@ -66,6 +79,20 @@ def predictions(targets: Iterable[Target]) -> list[str]:
     return _table(head, rows)
 
 
+def predictions_by_target(targets: Iterable[Target]) -> list[str]:
+    """Latency and memory of the default model on each Jetson, the default mode first."""
+    layers = layers_of(realnet_config())
+    rows = []
+    for target in targets:
+        if not target.name.startswith("jetson-") or not target.modes:
+            continue
+        modes = sorted(target.modes, key=lambda mode: mode != target.default_mode)
+        found = {mode: _prediction(layers, target, mode) for mode in modes}
+        latencies = ", ".join(f"{cells[3]} ({mode})" for mode, cells in found.items())
+        rows.append([f"`{target.name}`", target.precisions[0], latencies, next(iter(found.values()))[4]])
+    return _table(["Target", "Precision", "Predicted latency, ms (mode)", "Weights and maps, MB"], rows)
+
+
 def sources(targets: Iterable[Target]) -> list[str]:
     """The sources of each target, under its name."""
     lines = []
@@ -92,4 +119,5 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
 
 
 if __name__ == "__main__":
-    write_bytes(PAGE, filled_in(PAGE.read_text(encoding="utf-8")).encode(), make_folder=False)
+    for path, fill in ((PAGE, filled_in), (README, readme_filled_in)):
+        write_bytes(path, fill(path.read_text(encoding="utf-8")).encode(), make_folder=False)

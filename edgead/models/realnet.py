@@ -114,11 +114,11 @@ class RealNetConfig(ModelConfig):
 
 @dataclass(frozen=True)
 class RealNetOutput:
-    """Logits B h w, and per stage the reconstruction of its features and the squared residual, B m h w."""
+    """Logits B h w, and per stage the reconstruction of its features and the difference to it, B m h w."""
 
     logits: Tensor
     reconstructions: list[Tensor]
-    residuals: list[Tensor]
+    differences: list[Tensor]
 
 
 class RealNet(InspectionNetwork):
@@ -176,7 +176,7 @@ class RealNet(InspectionNetwork):
         size = (int(grid[0]), int(grid[1]))
         seen = [_on_grid(RESIDUALS[self.config.residual](d), size) for d in differences]
         logits = self.discriminator(self.residual_selection(torch.cat(seen, dim=1)))
-        return RealNetOutput(logits, rebuilt, [difference.square() for difference in differences])
+        return RealNetOutput(logits, rebuilt, differences)
 
     def losses(self, output: RealNetOutput, batch: FeatureBatch) -> dict[str, Tensor]:
         """Squared error to the good features of each stage, and cross-entropy per cell of the map.
@@ -196,7 +196,9 @@ class RealNet(InspectionNetwork):
 
     def views(self, maps: Sequence[Tensor]) -> Views:
         output = self(maps)
-        kept = [output.residuals[self._position(stage)] for stage in self.config.residual_map_stages]
+        kept = [
+            output.differences[self._position(stage)].square() for stage in self.config.residual_map_stages
+        ]
         return Views(
             logits=output.logits,
             residuals=[torch.log(residual.mean(dim=1) + _LEAST_RESIDUAL) for residual in kept],

@@ -69,13 +69,14 @@ def stage_layers(config: RealNetConfig, stage: int, budget: int, width: int) -> 
         _move(part, "copy", 2 * width * _cells(own)),
         _conv(part, 2 * width, budget, own),
         _move("selection", "elementwise", 2 * budget * _cells(own), budget * _cells(own)),  # the difference
-        _move("selection", "elementwise", budget * _cells(own)),  # its square
+        _move("selection", "elementwise", budget * _cells(own)),  # its size
     ]
     if stage < config.grid_stage:
         layers.append(_move("selection", "pool", budget * _cells(own), budget * _cells(grid)))
     elif stage > config.grid_stage:
         layers.append(_move("selection", "resize", budget * _cells(own), budget * _cells(grid)))
     if stage in config.residual_map_stages:
+        layers.append(_move("score", "elementwise", budget * _cells(own)))  # squared for the map
         layers.append(_move("score", "reduce", budget * _cells(own), _cells(own)))
     return tuple(layers)
 

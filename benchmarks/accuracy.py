@@ -82,7 +82,7 @@ class Result:
 @click.option(
     "--ablation-steps",
     type=click.IntRange(min=1),
-    default=650,
+    default=300,
     show_default=True,
     help="Of each training of the ablation.",
 )

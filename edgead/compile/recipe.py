@@ -25,7 +25,7 @@ class QuantizationSpec:
     ranges: str = "maximum"
     bias_correction: str = "fast"
     smooth_convolutions: float = -1.0
-    keep_first_layers: int = 1
+    keep_first_layers: int = 3
     keep_head_layers: int = 1
     keep_layers: tuple[str, ...] = ()
     keep_kinds: tuple[str, ...] = ()

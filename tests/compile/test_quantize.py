@@ -67,7 +67,7 @@ def test_int8_answers_resemble_those_of_float(original: bytes, quantized: bytes,
 
 def test_quantizing_again_gives_the_same_bytes(original: bytes, quantized: bytes, images: ImageSets) -> None:
     calibrating = [item.image for item in images.calibration]
-    assert int8_onnx_from_onnx(original, calibrating, spec=QuantizationSpec()) == quantized
+    assert int8_onnx_from_onnx(original, calibrating, spec=QuantizationSpec(keep_first_layers=1)) == quantized
 
 
 def test_reverting_everything_gives_the_float_model_exactly(

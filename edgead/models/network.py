@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -79,7 +80,7 @@ class Optimisation:
         return warm * (_LAST_RATE + (1 - _LAST_RATE) * 0.5 * (1 + math.cos(math.pi * step / steps)))
 
 
-class InspectionNetwork(nn.Module):
+class InspectionNetwork(nn.Module, abc.ABC):
     """Feature maps of a frozen backbone -> what speaks for an anomaly.
 
     The backbone is held for export and kept out of the state dict: its weights are published ones, known
@@ -116,13 +117,13 @@ class InspectionNetwork(nn.Module):
         chunks: the backbone's maps of good images in float32, some images at a time.
         """
 
+    @abc.abstractmethod
     def losses(self, output: Any, batch: FeatureBatch) -> dict[str, Tensor]:
         """The losses by name of `output = self(batch.inputs)`, each a scalar of float32."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def views(self, maps: Sequence[Tensor]) -> Views:
         """What the network makes of the backbone's maps when it inspects."""
-        raise NotImplementedError
 
     def fold(self) -> None:
         """Rewrite in place, for export, what engines run faster in another form; batch norms are folded."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -53,7 +54,7 @@ class Subtract(nn.Module):
         return images - self.mean
 
 
-class Backbone(nn.Module):
+class Backbone(nn.Module, abc.ABC):
     """A frozen network cut after the deepest stage in use; always in evaluation mode.
 
     Subclasses define `normalise`, `stem(x)`, `layer1` to `layer4`, and `first_convolution()`.
@@ -66,12 +67,13 @@ class Backbone(nn.Module):
         self.feature_info: tuple[FeatureInfo, ...] = ()
         self.weights_sha256: str | None = None  # of the file the weights came from
 
+    @abc.abstractmethod
     def stem(self, x: Tensor) -> Tensor:
-        raise NotImplementedError
+        """What comes before `layer1`; x is normalised."""
 
+    @abc.abstractmethod
     def first_convolution(self) -> nn.Conv2d:
         """The convolution that reads the normalised image."""
-        raise NotImplementedError
 
     def pad_first_convolution(self, value: float) -> None:
         """Make the first convolution see `value` instead of zero beyond the border of the image.

@@ -110,8 +110,10 @@ class Workshop:
         return self.reweighted(trained, data, score=WITHOUT_BANK, map_=WITHOUT_BANK)
 
     def bundle(self, run: Run) -> tuple[Path, str]:
-        """The INT8 bundle of a run, and what its gate said; where it refuses, compiled without a limit."""
-        out, note = run.path.with_suffix(".edgead"), run.path.with_suffix(".gate.txt")
+        """The INT8 bundle of a run by this recipe, and what its gate said; refused ones without a limit."""
+        recipe = hashlib.sha256(repr(self.recipe).encode()).hexdigest()[:6]
+        out = run.path.with_name(f"{run.path.name}-{recipe}.edgead")
+        note = out.with_suffix(".gate.txt")
         if not _is_of(out, run):
             note.write_text(_compile(run, out, self.recipe), encoding="utf-8")
         return out, note.read_text(encoding="utf-8")

@@ -1,8 +1,8 @@
 """How well the models that edgead trains and compiles find real defects, in float and in INT8.
 
     python benchmarks/accuracy.py                          # keeps its runs in runs/accuracy
-    python benchmarks/accuracy.py --ablation
-    python benchmarks/accuracy.py --without-siblings
+    python benchmarks/accuracy.py --ablation               # what each part is worth, and nothing else
+    python benchmarks/accuracy.py --without-siblings       # what a bank of the very parts does, likewise
     python benchmarks/accuracy.py --data part=parts/ --minutes 20
     python benchmarks/accuracy.py --quick
 
@@ -78,7 +78,7 @@ class Result:
 @click.option("--minutes", type=click.FloatRange(min=0.1), help="Of each training, instead of steps.")
 @click.option("--steps", type=click.IntRange(min=1), help="Of each training, instead of the table's.")
 @click.option("--seed", "seeds", multiple=True, type=int, help="Instead of the table's; share the work so.")
-@click.option("--ablation", is_flag=True, help="Also measure what each part is worth, on the first data set.")
+@click.option("--ablation", is_flag=True, help="Measure what each part is worth, on the first data set.")
 @click.option(
     "--ablation-steps",
     type=click.IntRange(min=1),
@@ -86,7 +86,7 @@ class Result:
     show_default=True,
     help="Of each training of the ablation.",
 )
-@click.option("--without-siblings", is_flag=True, help="Also train without images of tested parts.")
+@click.option("--without-siblings", is_flag=True, help="Train the first data set without images of tested parts.")
 @quick_option
 @json_option
 def main(
@@ -107,20 +107,18 @@ def main(
             data, steps, work = _few_images(data, Path(temporary)), steps or 2, f"{temporary}/runs"
         workshop = Workshop(Path(work), recipe=_recipe(quick=quick))
         plan = _Plan(workshop, minutes=minutes, steps=steps, seeds=seeds, quick=quick)
-        results = [result for name, path in data.items() for result in plan.results(name, path)]
-        rows, details = result_rows(results), [result.to_json() for result in results]
         first = next(iter(data))
-        extra: dict[str, Any] = {}
+        details: Any
         if ablation:
-            base = replace(plan.settings(first, seed=0), steps=plan.steps or ablation_steps)
-            more, extra["ablation"] = ablate(workshop, data[first], base)
-            rows += more
-        if without_siblings:
-            more, extra["without_siblings"] = plan.without_siblings(first, data[first], results[0])
-            rows += more
-    click.echo(_kinds(results))
-    settings = {"trainings": details, **extra}
-    report("accuracy", rows, json_path=json_path, quick=quick, settings=settings)
+            name, base = "ablation", replace(plan.settings(first, seed=0), steps=plan.steps or ablation_steps)
+            rows, details = ablate(workshop, data[first], base)
+        elif without_siblings:
+            name, (rows, details) = "siblings", plan.without_siblings(first, data[first])
+        else:
+            name, results = "accuracy", [r for n, path in data.items() for r in plan.results(n, path)]
+            rows, details = result_rows(results), [result.to_json() for result in results]
+            click.echo(_kinds(results))
+    report(name, rows, json_path=json_path, quick=quick, settings={"trainings": details})
 
 
 def _data(pairs: Sequence[str]) -> dict[str, Path]:
@@ -186,18 +184,19 @@ class _Plan:
         trained = self.workshop.trained(path, settings, label=f"{name}-seed{seed}", minutes=minutes)
         return Result(name, trained, self.workshop.compiled(trained.run, path))
 
-    def without_siblings(self, name: str, path: Path, like: Result) -> tuple[list[Row], dict[str, Any]]:
-        """Train without the images that show a part of the good test images, as `like` was trained.
+    def without_siblings(self, name: str, path: Path) -> tuple[list[Row], dict[str, Any]]:
+        """Train without the images that show a part of the good test images, all else as in `results`.
 
         And without as many drawn at random, to tell what siblings do from what fewer images do.
         """
+        settings = self.settings(name, seed=(self.seeds or SEEDS.get(name, SEEDS["other"]))[0])
         kept, counts = _without_siblings(path)
         rows: list[Row] = []
         details: dict[str, Any] = {"counts": counts}
         for title, names in kept.items():
             label = f"{name}-{title.replace(' ', '-')}"
             root = subset(self.workshop.folder / f"{label}-data", path, train_names=names)
-            trained = self.workshop.trained(root, like.trained.run.settings, label=label)
+            trained = self.workshop.trained(root, settings, label=label)
             details[title] = trained.to_json()
             rows += [
                 Row(f"{name} {title}, {NAMES[metric]}", trained.figures[metric], "", None, None, True, counts)

@@ -6,6 +6,7 @@ import datetime
 import json
 import statistics
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -73,7 +74,7 @@ def report(
     if destination != "-":
         Path(destination).parent.mkdir(parents=True, exist_ok=True)
     content = {
-        "benchmark": f"benchmarks/{name}.py",
+        "benchmark": f"benchmarks/{Path(sys.argv[0]).name}",
         "measured": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "code": STARTED_FROM,
         "quick": quick,

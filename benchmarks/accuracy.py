@@ -86,7 +86,7 @@ class Result:
     show_default=True,
     help="Of each training of the ablation.",
 )
-@click.option("--without-siblings", is_flag=True, help="Train the first data set without images of tested parts.")
+@click.option("--without-siblings", is_flag=True, help="Train without images of tested parts.")
 @quick_option
 @json_option
 def main(

@@ -23,6 +23,7 @@ from edgead.compile.distances import quantize_distances
 from edgead.compile.export import INPUT
 from edgead.compile.graph import GraphIndex, remove_dead, sort_initializers, sort_nodes
 from edgead.compile.recipe import QuantizationSpec
+from edgead.compile.rounding import round_weights
 from edgead.compile.tensorrt_graph import quantize_layer_inputs
 from edgead.errors import CompileError, UsageError
 
@@ -60,6 +61,8 @@ def int8_onnx_from_onnx(
     if spec.activations == "signed-per-tensor":
         make_activations_signed(result)
         quantize_layer_inputs(result)
+    if spec.weight_rounding == "calibrated":
+        round_weights(result, proto, images)
     quantize_distances(result, kept=spec.keep_layers)
     remove_dead(result)
     sort_initializers(result)
@@ -190,7 +193,8 @@ def matching_operations(model: bytes, patterns: Collection[str]) -> set[str]:
 def first_operations(model: onnx.ModelProto, layers: int) -> set[str]:
     """The first weighted layers behind the stem: their errors pass through all the others.
 
-    The stem itself reads pixels, which are whole numbers of 8 bits already, and loses next to nothing.
+    Not the stem: it reads pixels, which are whole numbers of 8 bits already, and its few weights lose next to
+    nothing where they are rounded together.
     """
     return {node.name for node in [n for n in model.graph.node if n.op_type in WEIGHTED][1 : 1 + layers]}
 

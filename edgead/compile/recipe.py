@@ -23,7 +23,8 @@ class QuantizationSpec:
     device: str = "cpu"
     activations: str = "per-tensor"
     ranges: str = "maximum"
-    bias_correction: str = "fast"
+    weight_rounding: str = "calibrated"
+    bias_correction: str = "none"
     smooth_convolutions: float = -1.0
     keep_first_layers: int = 3
     keep_head_layers: int = 1
@@ -35,6 +36,7 @@ class QuantizationSpec:
         _check_choice("quantization.device", self.device, ("any", "cpu", "gpu", "npu"))
         _check_choice("quantization.activations", self.activations, _ACTIVATIONS)
         _check_choice("quantization.ranges", self.ranges, ("maximum", "mean"))
+        _check_choice("quantization.weight_rounding", self.weight_rounding, ("calibrated", "nearest"))
         _check_choice("quantization.bias_correction", self.bias_correction, ("fast", "accurate", "none"))
         _check_range("quantization.smooth_convolutions", self.smooth_convolutions, -1, 1)
         _check_range("quantization.keep_first_layers", self.keep_first_layers, 0, 100)
@@ -43,6 +45,11 @@ class QuantizationSpec:
             raise UsageError(
                 'quantization.preset = "mixed" makes zero points, which activations = "signed-per-tensor" '
                 'forbids. Use preset = "performance".'
+            )
+        if self.weight_rounding == "calibrated" and self.bias_correction != "none":
+            raise UsageError(
+                f'quantization.bias_correction = "{self.bias_correction}" makes up for weights that are '
+                'rounded to the nearest step: set weight_rounding = "nearest" as well, or leave it out.'
             )
 
 

@@ -46,6 +46,8 @@ def test_a_path_is_read(tmp_path: Path) -> None:
         ('[quantization]\npreset = "fast"\n', "expected one of performance, mixed, found 'fast'"),
         ("[quantization]\nkeep_layers = [1]\n", "keep_layers: expected a list of texts, found [1]"),
         ('[quantization]\npreset = "mixed"\nactivations = "signed-per-tensor"\n', "makes zero points"),
+        ('[quantization]\nbias_correction = "fast"\n', 'set weight_rounding = "nearest" as well'),
+        ('[quantization]\nweight_rounding = "up"\n', "expected one of calibrated, nearest, found 'up'"),
         ("[gate\n", "not valid TOML"),
     ],
 )

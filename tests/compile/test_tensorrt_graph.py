@@ -62,7 +62,7 @@ def test_every_quantized_layer_has_quantized_inputs(explicit: bytes) -> None:
     layers = [node for node in graph.node if node.op_type == "Conv"]
     inputs = [[makers.get(name) == "DequantizeLinear" for name in node.input[:2]] for node in layers]
     assert all(all(found) or not any(found) for found in inputs)
-    assert sum(all(found) for found in inputs) >= len(layers) - 3  # the two first ones and the head
+    assert sum(all(found) for found in inputs) == len(layers) - 4  # three behind the stem, and the head
 
 
 def test_activations_have_one_scale_and_no_zero_point(explicit: bytes) -> None:

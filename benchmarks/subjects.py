@@ -54,7 +54,7 @@ def backbone_int8(name: str, stages: Sequence[int], images: Sequence[Image], *, 
     """
     from edgead.compile.quantize import int8_onnx_from_onnx
 
-    spec = replace(recipe.quantization, keep_head_layers=0, keep_layers=(), keep_kinds=())
+    spec = replace(recipe.quantization, keep_head_layers=0, keep_layers=())
     spec = replace(spec, weight_rounding="nearest")  # other numbers, in the same time
     return int8_onnx_from_onnx(_backbone_onnx(name, stages, images[0].shape), images, spec=spec)
 

@@ -29,7 +29,7 @@ class QuantizationSpec:
     keep_first_layers: int = 3
     keep_head_layers: int = 1
     keep_layers: tuple[str, ...] = ()
-    keep_kinds: tuple[str, ...] = ()
+    keep_kinds: tuple[str, ...] = ("Add",)
 
     def __post_init__(self) -> None:
         _check_choice("quantization.preset", self.preset, ("performance", "mixed"))

@@ -227,7 +227,8 @@ class _Fitter:
         told = torch.from_numpy(self.process.timesteps).to(self.device)[steps]
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.reduced):
             output = self.network(x_t, told, products)
-        return self.process.losses(output.float(), image, x_t, noise, steps)
+        usual = self.network.usual_error(told)
+        return self.process.losses(output.float(), image, x_t, noise, steps, usual_error=usual)
 
     @torch.no_grad()
     def _follow(self, step: int) -> None:

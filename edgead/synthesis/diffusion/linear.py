@@ -56,8 +56,18 @@ class LinearDenoiser(nn.Module):
         coefficients = self.rows @ (x_t - left.sqrt() * self.mean) @ self.columns.T
         filtered = left.sqrt() * self.power / spread * coefficients
         image = self.mean + self.rows.T @ filtered @ self.columns
-        unknown = (self.power * (1 - left) / spread).mean(dim=(1, 2, 3), keepdim=True)
+        unknown = self._unknown(timesteps).view(-1, 1, 1, 1)
         return image, unknown.sqrt(), self.best_v[timesteps].view(-1, 1, 1, 1)
+
+    def noise_error(self, timesteps: Tensor) -> Tensor:
+        """The mean squared error of the noise that follows from the expected image, B."""
+        left = self.left[timesteps]
+        return left / (1 - left) * self._unknown(timesteps)
+
+    def _unknown(self, timesteps: Tensor) -> Tensor:
+        """What is unknown of the image, its variance averaged over the frequencies, B."""
+        left = self.left[timesteps].view(-1, 1, 1, 1)
+        return (self.power * (1 - left) / (left * self.power + 1 - left)).mean(dim=(1, 2, 3))
 
 
 def _cosines(length: int) -> Tensor:

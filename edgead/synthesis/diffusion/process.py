@@ -15,7 +15,6 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from edgead.errors import UnknownNameError, UsageError
@@ -134,11 +133,20 @@ class Process:
         return Gaussian(self.posterior_mean(image, x_t, step), self.log_variance(v, step)), image
 
     def losses(
-        self, output: Tensor, image: Tensor, x_t: Tensor, noise: Tensor, step: Tensor
+        self,
+        output: Tensor,
+        image: Tensor,
+        x_t: Tensor,
+        noise: Tensor,
+        step: Tensor,
+        *,
+        usual_error: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """The two terms of the hybrid loss: "noise", squared error; "variance", a bound in bits per value.
 
-        The bound teaches the variance alone: the predicted noise takes no gradient from it.
+        With `usual_error`, B, the squared error of each image is a multiple of it, so that every step of the
+        chain weighs alike. The bound teaches the variance alone: the predicted noise takes no gradient from
+        it.
         """
         predicted, v = output.chunk(2, dim=1)
         frozen = torch.cat((predicted.detach(), v), dim=1)
@@ -147,7 +155,10 @@ class Process:
         true_log_variance = _at(self.posterior_log_variances, step, image).expand_as(image)
         divergence = kl_divergence(Gaussian(true_mean, true_log_variance), believed)
         bits = torch.where((step == 0)[:, None, None, None], -log_likelihood(image, believed), divergence)
-        return {"noise": F.mse_loss(predicted, noise), "variance": bits.mean() / math.log(2)}
+        error = (predicted - noise).square().mean(dim=(1, 2, 3))
+        if usual_error is not None:
+            error = error / usual_error
+        return {"noise": error.mean(), "variance": bits.mean() / math.log(2)}
 
 
 def make_process(schedule: str = "linear", steps: int = 1000) -> Process:

@@ -51,6 +51,26 @@ def model(parts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_a_fit_learns_what_no_linear_denoiser_knows(tmp_path: Path):
+    """Discs anywhere on an even ground: their outlines are nothing that a spectrum could hold."""
+    rng, folder = np.random.default_rng(0), tmp_path / "discs"
+    folder.mkdir()
+    rows, columns = np.mgrid[:16, :16]
+    for number in range(2 * LEAST_IMAGES):
+        row, column = rng.uniform(4, 12, 2)
+        is_inside = (rows - row) ** 2 + (columns - column) ** 2 < 12
+        write_image(folder / f"{number:03}.png", np.where(is_inside, 220, 60).astype(np.uint8))
+    network = replace(NETWORK, channels=1, widths=(32, 32))
+    settings = FitSettings(network, steps=200, batch=16, learning_rate=3e-3)
+    heard: list[float] = []
+    fit(
+        load_good_images([folder], height=16, width=16), tmp_path / "model", settings=settings, size="small",
+        on_progress=lambda progress: heard.append(progress.losses["noise"]),
+    )  # fmt: skip
+    assert np.mean(heard[:10]) > 0.9  # of the linear denoiser's squared error
+    assert np.mean(heard[-30:]) < 0.88
+
+
 class KilledError(Exception):
     """Ends a fit from inside, as a kill would."""
 

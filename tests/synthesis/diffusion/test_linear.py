@@ -60,6 +60,28 @@ def test_an_untrained_network_draws_images_of_the_right_mean_and_spectrum():
         assert float(ratio) == pytest.approx(1, abs=0.2)
 
 
+@pytest.mark.parametrize("step", [5, 50, 300, 600, 999])
+def test_before_anything_is_learnt_every_step_of_the_chain_weighs_alike(step: int):
+    process, images = make_process(), smooth_images()
+    network = DenoisingNetwork(network_config("small", height=SIDE, width=SIDE, channels=1)).eval()
+    network.linear.fit(images, process)
+    steps = torch.full((len(images),), step)
+    noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(1))
+    x_t = process.noised(images, steps, noise)
+    with torch.no_grad():
+        output = network(x_t, steps, torch.zeros(len(images), dtype=torch.int64))
+    usual = network.usual_error(steps)
+    losses = process.losses(output, images, x_t, noise, steps, usual_error=usual)
+    plain = process.losses(output, images, x_t, noise, steps)
+    assert float(losses["noise"]) == pytest.approx(1, rel=0.1)
+    assert float(plain["noise"]) == pytest.approx(float(usual[0]), rel=0.1)
+
+
+def test_the_published_network_learns_by_the_published_loss():
+    tiny = network_config("small", height=SIDE, width=SIDE, channels=1, linear_start=False)
+    assert DenoisingNetwork(tiny).usual_error(torch.zeros(2, dtype=torch.int64)) is None
+
+
 def test_the_published_size_has_the_published_parameters():
     assert parameter_count(network_config("published")) == pytest.approx(552.8e6, rel=1e-3)
     assert parameter_count(SIZES["small"]) < 5e6

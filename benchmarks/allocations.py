@@ -96,8 +96,10 @@ def proportional(chosen: Plan, costs: CostModel, space: Space) -> RealNetConfig:
             budgets = [max(8, 8 * round(scale * shares[stage] * own[stage] / 8)) for stage in paper.stages]
             budgets = [min(m, own[stage]) for m, stage in zip(budgets, paper.stages, strict=True)]
             config = _sized(space, paper.stages, budgets, bank)
-            if costs.predict(config).total_ms <= chosen.prediction.total_ms:
-                best = config
+            ms = costs.predict(config).total_ms
+            if ms <= chosen.prediction.total_ms:
+                if best is None or ms > costs.predict(best).total_ms:
+                    best = config
                 break
         if best is not None and costs.predict(best).total_ms >= _LEAST_USED * chosen.prediction.total_ms:
             return best

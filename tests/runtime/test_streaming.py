@@ -298,7 +298,8 @@ def test_memory_does_not_grow_with_the_web(inspector: Inspector):
     finally:
         tracemalloc.stop()
     assert stream.statistics.filled == 99 * 3
-    assert held[1] - held[0] < 20_000
+    # What other tests of this process left to be filled once may take some 20 kB; 90 kept blocks, 576 kB.
+    assert held[1] - held[0] < 60_000
 
 
 def test_nothing_in_nothing_out(inspector: Inspector):

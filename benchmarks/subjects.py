@@ -54,8 +54,8 @@ def backbone_int8(name: str, stages: Sequence[int], images: Sequence[Image], *, 
     """
     from edgead.compile.quantize import int8_onnx_from_onnx
 
-    spec = replace(recipe.quantization, keep_head_layers=0, keep_layers=())
-    spec = replace(spec, weight_rounding="nearest")  # other numbers, in the same time
+    # Weights to the nearest step: other numbers, in the same time.
+    spec = replace(recipe.quantization, keep_head_layers=0, keep_layers=(), weight_rounding="nearest")
     return int8_onnx_from_onnx(_backbone_onnx(name, stages, images[0].shape), images, spec=spec)
 
 

@@ -57,7 +57,7 @@ def fold_normalisation(backbone: Backbone) -> Backbone:
     Folding the mean into the bias and still padding raw pixels with zeros would be wrong along the border.
     Where the three means are equal (EfficientNet-Lite: 127) the image is padded with that value and nothing
     is left to compute; where they differ (ImageNet's), no one value pads all channels, and the subtraction
-    stays as an operation of its own. In place.
+    stays as an operation of its own, as it does where the backbone cannot be padded so. In place.
     """
     normalise = backbone.normalise
     if not isinstance(normalise, Normalise):
@@ -65,11 +65,10 @@ def fold_normalisation(backbone: Backbone) -> Backbone:
     conv = backbone.first_convolution()
     weight = conv.weight.double() * normalise.scale.double()
     mean = normalise.mean.flatten().double()
-    if bool((mean == mean[0]).all()):
+    if bool((mean == mean[0]).all()) and backbone.pad_first_convolution(float(mean[0])):
         shift = -(weight.sum(dim=(2, 3)) * mean).sum(dim=1)
         folded = _with_weights(conv, weight, shift + (conv.bias.double() if conv.bias is not None else 0.0))
         _replace(backbone, conv, folded)
-        backbone.pad_first_convolution(float(mean[0]))
         backbone.normalise = nn.Identity()
     else:
         bias = conv.bias.double() if conv.bias is not None else None

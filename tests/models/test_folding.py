@@ -10,6 +10,7 @@ from torch import nn
 
 from edgead.errors import UsageError
 from edgead.models.backbones import build_backbone
+from edgead.models.backbones.base import Normalise, Subtract
 from edgead.models.folding import fold_backbone, fold_batch_norm, fold_batch_norms, fold_normalisation
 
 
@@ -65,6 +66,16 @@ def test_normalisation_of_equal_means_leaves_no_operation() -> None:
     backbone = fold_normalisation(build_backbone("efficientnet_lite0", stages=(1,)))
     assert isinstance(backbone.normalise, nn.Identity)
     assert fold_normalisation(backbone) is backbone
+
+
+def test_equal_means_stay_an_operation_where_the_backbone_pads_with_zeros() -> None:
+    backbone = build_backbone("resnet18", stages=(1,), weights=None).eval()
+    backbone.normalise = Normalise((120.0,) * 3, (60.0,) * 3)
+    images = torch.rand((1, 3, 32, 32)) * 255
+    folded = fold_normalisation(copy.deepcopy(backbone))
+    assert isinstance(folded.normalise, Subtract)
+    before, after = backbone.stem(backbone.normalise(images)), folded.stem(folded.normalise(images))
+    torch.testing.assert_close(after, before, rtol=0, atol=1e-4)
 
 
 def test_normalisation_is_exact_at_the_border() -> None:

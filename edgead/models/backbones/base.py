@@ -75,12 +75,12 @@ class Backbone(nn.Module, abc.ABC):
     def first_convolution(self) -> nn.Conv2d:
         """The convolution that reads the normalised image."""
 
-    def pad_first_convolution(self, value: float) -> None:
+    def pad_first_convolution(self, value: float) -> bool:
         """Make the first convolution see `value` instead of zero beyond the border of the image.
 
-        Needed only where the means of the three channels are equal: see `fold_normalisation`.
+        Returns whether this backbone can; where not, `fold_normalisation` leaves the subtraction in place.
         """
-        raise NotImplementedError
+        return False
 
     @property
     def stages(self) -> tuple[int, ...]:

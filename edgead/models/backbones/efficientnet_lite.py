@@ -96,8 +96,9 @@ class EfficientNetLite0(Backbone):
     def first_convolution(self) -> nn.Conv2d:
         return self.conv_stem.conv
 
-    def pad_first_convolution(self, value: float) -> None:
+    def pad_first_convolution(self, value: float) -> bool:
         self.conv_stem.pad = nn.ConstantPad2d((0, 1, 0, 1), value)
+        return True
 
 
 _PARTS = {

@@ -32,6 +32,7 @@ CHOICES = ("chosen", "paper's proportions", "random")
 _PRECISION = "int8"
 _WIDTH_SHARE = 0.4  # of the channels: what the default network's widths are, in the mean
 _LEAST_USED = 0.97  # of the budget: others get as much time as the plan
+_LARGEST_SCALE = 8.0  # of the paper's shares: at 1 / 8 the deepest stage is whole, at 8 all are
 
 
 def compare_allocations(
@@ -92,7 +93,7 @@ def proportional(chosen: Plan, costs: CostModel, space: Space) -> RealNetConfig:
     own = {info.stage: info.channels for info in feature_info(space.base.backbone, paper.stages)}
     best: RealNetConfig | None = None
     for bank in reversed(space.bank_sizes(paper.stages)):  # the largest bank that leaves room for channels
-        for scale in np.geomspace(1.0, 0.02, 200):
+        for scale in np.geomspace(_LARGEST_SCALE, 0.02, 300):
             budgets = [max(8, 8 * round(scale * shares[stage] * own[stage] / 8)) for stage in paper.stages]
             budgets = [min(m, own[stage]) for m, stage in zip(budgets, paper.stages, strict=True)]
             config = _sized(space, paper.stages, budgets, bank)

@@ -31,7 +31,7 @@ from edgead.training.run import PLAN_FILE
 from edgead.training.samples import BatchStream, load_images
 from edgead.training.settings import TrainSettings
 
-_BANK_IMAGES = 256  # that banks are tried on
+_TRIED_IMAGES = 256  # that surroundings are learnt from and banks are tried on
 
 OnShare = Callable[[float], None]
 
@@ -108,18 +108,19 @@ def measure_power(
         list(images), sources=settings.synthesis, texture_folder=settings.texture_folder,
         seed_textures=settings.seed,
     )  # fmt: skip
-    meter = PowerMeter(backbone.feature_info)
     good = GoodFeatures(images, extractor, cache_bytes=0)
     stream = BatchStream(synthesizer, half=settings.batch // 2, seed=settings.seed, purpose=SELECTING)
     total = settings.selection_batches
     with one_core_for_workers(), torch.no_grad():
+        generator = torch.Generator().manual_seed(settings.seed)
+        numbers = torch.randperm(len(images), generator=generator)[:_TRIED_IMAGES].tolist()
+        meter = PowerMeter(backbone.feature_info, list(good.chunks(numbers)))
+        tell(1 / (total + 2))
         for number, batch in enumerate(stream.batches(0, total)):
             meter.add(good(batch.origins), extractor(batch.anomalous), batch.masks)
-            tell((number + 1) / (total + 1))
-        generator = torch.Generator().manual_seed(settings.seed)
-        numbers = torch.randperm(len(images), generator=generator)[:_BANK_IMAGES].tolist()
+            tell((number + 2) / (total + 2))
         components = check_base(settings.model).bank_components
-        found = meter.power(list(good.chunks(numbers)), bank_components=components)
+        found = meter.power(bank_components=components, good_images=len(images))
     tell(1.0)
     return found
 

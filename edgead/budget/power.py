@@ -5,15 +5,18 @@ stage say much the same. So the pass that measures the losses also keeps, of the
 channels vary together. From that follow, without a constant chosen by hand:
 
 bits(m)     what the best m channels of a stage by their losses tell of the mask of the anomaly, in bits per
-            cell: -1/2 log2(1 - R^2), R^2 the share of the mask's variance that a linear combination of them
-            explains on pairs that it was not fitted on; the mutual information were all Gaussian.
+            cell: -1/2 log2(1 - R^2), R^2 the share of the mask's variance that a linear combination of their
+            squared differences explains on pairs that it was not fitted on; the mutual information were all
+            Gaussian. The difference is to what the surroundings let one expect of the good part, for that is
+            what a reconstruction can know of it. Against the good part itself, shallow stages told five times
+            as much: their grain, which nothing predicts, did not count as noise.
 explained(m, w)  the share of the good features' variance that w of their principal components hold: a
             reconstruction of width w cannot, cell by cell, tell more than that of a good part from a bad one.
 coverage(N) the share of the variance of good features of other images that the nearest of N bank features
             explains.
 
 The power of a network is the sum over its stages of bits x explained, and for its bank the bits of all
-channels that it reads x coverage. It ranks networks; it is no accuracy.
+channels that it reads, against the good part itself, x coverage. It ranks networks; it is no accuracy.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from edgead.budget.surroundings import Surroundings
 from edgead.errors import TrainingError
 from edgead.models.backbones import FeatureInfo
 from edgead.models.feature_selection import ChannelScorer, StageSelection, masks_at, scaled_difference
@@ -46,6 +50,7 @@ class StagePower:
 
     selection: StageSelection
     bits: Floats  # C, of the best 1, 2, ... C channels; never falls
+    bits_if_known: float  # of all channels, were the good part under the anomaly known
     correlation: Floats  # C C, of good features
 
     @functools.lru_cache(maxsize=1024)  # noqa: B019 - lives as long as one choice is made
@@ -83,7 +88,7 @@ class DiscriminatingPower:
         share = float(np.interp(wanted, known, shares))
         if wanted > known[-1] and len(known) > 1:  # as it has grown with every doubling so far
             share += float((wanted - known[-1]) * (shares[-1] - shares[-2]) / (known[-1] - known[-2]))
-        return min(max(share, 0.0), 1.0) * sum(float(self.stages[stage].bits[-1]) for stage in key)
+        return min(max(share, 0.0), 1.0) * sum(self.stages[stage].bits_if_known for stage in key)
 
     def whole(self, bank_stages: Sequence[int], largest_bank: int) -> float:
         """The power of all channels of all stages, rebuilt without a bottleneck, and of the largest bank."""
@@ -92,13 +97,23 @@ class DiscriminatingPower:
 
 
 class PowerMeter:
-    """Adds up, batch by batch, what `DiscriminatingPower` is made of."""
+    """Adds up, batch by batch, what `DiscriminatingPower` is made of.
 
-    def __init__(self, infos: Sequence[FeatureInfo]) -> None:
+    `good` are the maps of good images, some at a time, that surroundings are learnt from and a bank is tried
+    on.
+    """
+
+    def __init__(self, infos: Sequence[FeatureInfo], good: Sequence[Sequence[Tensor]]) -> None:
         self.infos = tuple(infos)
+        self._good_maps = good
+        self._surroundings = [
+            Surroundings([maps[position] for maps in good], info.stride)
+            for position, info in enumerate(self.infos)
+        ]
         self._scorers = [ChannelScorer([info]) for info in self.infos]
         # In two halves, of which each judges what the other fits; the mask is the last variable.
         self._halves = [[_Moments(info.channels + 1) for _ in range(2)] for info in self.infos]
+        self._known = [[_Moments(info.channels + 1) for _ in range(2)] for info in self.infos]
         self._batches = 0
         self._good = [_Moments(info.channels) for info in self.infos]
 
@@ -113,17 +128,21 @@ class PowerMeter:
         for position, (normal, anomalous) in enumerate(zip(features_normal, features_anomalous, strict=True)):
             normal, anomalous = normal[kept.to(normal.device)], anomalous[kept.to(anomalous.device)]
             self._scorers[position].add([normal], [anomalous], masks[kept])
-            scaled = scaled_difference(normal, anomalous).nan_to_num(0.0, 0.0, 0.0)
-            target = masks_at(masks[kept], scaled.shape[-2:]).to(scaled.device)
-            self._halves[position][self._batches % 2].add(torch.cat((scaled, target), dim=1))
+            expected = self._surroundings[position](normal).to(normal.device)
+            for halves, reference in ((self._halves, expected), (self._known, normal)):
+                scaled = scaled_difference(reference, anomalous).nan_to_num(0.0, 0.0, 0.0)
+                target = masks_at(masks[kept], scaled.shape[-2:]).to(scaled.device)
+                halves[position][self._batches % 2].add(torch.cat((scaled, target), dim=1))
             self._good[position].add(normal.float().nan_to_num(0.0, 0.0, 0.0))
         self._batches += 1
 
-    def power(self, good: Sequence[Sequence[Tensor]], *, bank_components: int) -> DiscriminatingPower:
-        """What was found; `good` are the maps of good images, some at a time, that a bank is tried on.
+    def power(self, *, bank_components: int, good_images: int | None = None) -> DiscriminatingPower:
+        """What was found.
 
-        A stage whose channels are all constant tells nothing and is left out; TrainingError when all are.
+        `good_images` is how many there are to fill a bank; by default those of `good`. A stage whose channels
+        are all constant tells nothing and is left out; TrainingError when all are.
         """
+        good = self._good_maps
         stages: dict[int, StagePower] = {}
         useless: dict[int, str] = {}
         for position, info in enumerate(self.infos):
@@ -138,26 +157,34 @@ class PowerMeter:
         deep = [info.stage for info in self.infos if info.stage in (3, 4) and info.stage in stages]
         banks = [tuple(deep), *((stage,) for stage in deep)] if deep else []
         covered = {key: self._coverage(key, good, bank_components) for key in dict.fromkeys(banks)}
+        images = good_images or sum(len(maps[0]) for maps in good)
         return DiscriminatingPower(
             stages=stages,
             coverage={key: shares for key, (shares, _) in covered.items()},
-            features={key: count for key, (_, count) in covered.items()},
+            features={key: cells * images for key, (_, cells) in covered.items()},
             useless=useless,
             pairs=self._scorers[0].pairs,
         )
 
     def _stage(self, position: int, selection: StageSelection) -> StagePower:
         order = np.argsort(np.array(selection.scores), kind="stable")
-        halves = [half.covariance() for half in self._halves[position] if half.count]
+        bits, known = (
+            _bits(halves[0], halves[-1], order)
+            for halves in (
+                [half.covariance() for half in kept[position] if half.count]
+                for kept in (self._halves, self._known)
+            )
+        )
         good = self._good[position].covariance()
         deviations = np.sqrt(np.clip(np.diag(good), 1e-12, None))
         correlation = (good / deviations / deviations[:, None])[np.ix_(order, order)]
-        return StagePower(selection, _bits(halves[0], halves[-1], order), correlation)
+        return StagePower(selection, bits, float(known[-1]), correlation)
 
     def _coverage(
         self, stages: Sequence[int], good: Sequence[Sequence[Tensor]], components: int
     ) -> tuple[dict[int, float], int]:
-        """Share of other images' good features that a draw of features explains, by the number drawn."""
+        """Share of other images' good features that a draw of features explains, by the number drawn; and
+        how many features an image has."""
         positions = [position for position, info in enumerate(self.infos) if info.stage in stages]
         maps = [[chunk[position].float() for position in positions] for chunk in good]
         channels = [self.infos[position].channels for position in positions]
@@ -183,7 +210,7 @@ class PowerMeter:
         for count in dict.fromkeys(counts):
             nearest = torch.cdist(other, known[:count]).amin(dim=1).square().mean()
             shares[count] = 1.0 - float(nearest) / max(alone, 1e-12)
-        return shares, images.shape[0] * images.shape[1]
+        return shares, images.shape[1]
 
 
 class _Moments:

@@ -75,7 +75,7 @@ class FitSettings:
 # Of each size: steps, batch, learning rate. The published ones: 20 images over four GPUs, three batches
 # summed.
 DEFAULTS: Mapping[str, tuple[int, int, float]] = {
-    "small": (8000, 4, 1e-3),
+    "small": (3000, 8, 1e-3),
     "standard": (6000, 32, 3e-4),
     "published": (200_000, 60, 1e-4),
 }
@@ -153,9 +153,9 @@ class _Fitter:
             self.device,
             memory_format=torch.channels_last,  # type: ignore[call-overload]
         )
-        if self.network.linear is not None:
-            self.network.linear.cpu().fit(images.batch(np.arange(len(images)))[0], self.process)
-            self.network.linear.to(self.device)
+        if self.network.start is not None:
+            self.network.start.cpu().fit(*images.batch(np.arange(len(images))), self.process)
+            self.network.start.to(self.device)
         self.mean = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
         self.optimizer = torch.optim.Adam(self.network.parameters(), settings.learning_rate)
 

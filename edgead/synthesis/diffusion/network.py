@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgead.errors import DataError, UnknownNameError, UsageError
-from edgead.synthesis.diffusion.linear import LinearDenoiser
+from edgead.synthesis.diffusion.mixture import MixtureDenoiser
 
 __all__ = ["SIZES", "DenoisingNetwork", "NetworkConfig", "network_config", "parameter_count"]
 
@@ -28,12 +28,12 @@ class NetworkConfig:
     width: int = 256
     channels: int = 3  # 1 where all images are grey
     patch: int = 4  # pixels along a side that become one position of the network
-    widths: tuple[int, ...] = (32, 64, 128)  # channels of each level; each level has half the resolution
+    widths: tuple[int, ...] = (64, 128, 128)  # channels of each level; each level has half the resolution
     layers: int = 1  # residual blocks of each level
     attention: tuple[bool, ...] = (False, False, False)  # of each level; the middle always has it
     head: int = 32  # channels of an attention head
     groups: int = 16  # of the group normalisation
-    linear_start: bool = True  # learn what the best linear denoiser leaves
+    components: int = 32  # of the mixture of Gaussians, per product, that it starts from; 0: from nothing
     published_blocks: bool = False  # scale-shift norms and residual resampling, as in guided-diffusion
     products: int = 1  # classes to be told apart
 
@@ -82,7 +82,7 @@ SIZES: Mapping[str, NetworkConfig] = {
         head=64, groups=32, published_blocks=True,
     ),
     "published": NetworkConfig(
-        linear_start=False, patch=1, widths=(256, 256, 512, 512, 1024, 1024), layers=2,
+        components=0, patch=1, widths=(256, 256, 512, 512, 1024, 1024), layers=2,
         attention=(False, False, False, True, True, True), head=64, groups=32, published_blocks=True,
     ),
 }  # fmt: skip
@@ -105,10 +105,14 @@ class DenoisingNetwork(nn.Module):
         self.config = config
         inside = config.channels * config.patch**2
         kind = "resnet" if config.published_blocks else "conv"
-        self.linear = LinearDenoiser(config.shape_chw) if config.linear_start else None
+        self.start = (
+            MixtureDenoiser(config.shape_chw, components=config.components, products=config.products)
+            if config.components
+            else None
+        )
         self.unet = UNet2DModel(
             sample_size=(config.height // config.patch, config.width // config.patch),
-            in_channels=3 * inside if config.linear_start else inside,
+            in_channels=3 * inside if config.components else inside,
             out_channels=2 * inside,
             block_out_channels=config.widths,
             layers_per_block=config.layers,
@@ -121,22 +125,22 @@ class DenoisingNetwork(nn.Module):
             resnet_time_scale_shift="scale_shift" if config.published_blocks else "default",
             num_class_embeds=config.products if config.products > 1 else None,
         )
-        # An untrained network adds nothing to its start: none, or the linear denoiser.
+        # An untrained network adds nothing to its start: none, or the mixture's denoiser.
         nn.init.zeros_(self.unet.conv_out.weight)
         nn.init.zeros_(self.unet.conv_out.bias)
 
     def forward(self, x_t: Tensor, timesteps: Tensor, products: Tensor) -> Tensor:
         """See the class."""
-        if self.linear is None:
+        if self.start is None:
             return self._unet(x_t, timesteps, products)
         with torch.autocast(x_t.device.type, enabled=False):
-            image, deviation, best_v = self.linear(x_t, timesteps)
-        left = self.linear.left[timesteps].view(-1, 1, 1, 1)
-        mean, power = self.linear.mean, self.linear.power.mean()
+            image, deviation, best_v = self.start(x_t, timesteps, products)
+        left = self.start.left[timesteps].view(-1, 1, 1, 1)
+        mean, variance = self.start.mean, self.start.variance
         seen = torch.cat(
             (
-                (x_t - left.sqrt() * mean) / (left * power + 1 - left).sqrt(),
-                (image - mean) / power.sqrt(),
+                (x_t - left.sqrt() * mean) / (left * variance + 1 - left).sqrt(),
+                (image - mean) / variance.sqrt(),
                 mean.expand_as(x_t),
             ),
             dim=1,
@@ -146,12 +150,12 @@ class DenoisingNetwork(nn.Module):
         return torch.cat((noise, best_v + v), dim=1)
 
     def usual_error(self, timesteps: Tensor) -> Tensor | None:
-        """The squared error of the noise before anything is learnt, B; None without a linear start.
+        """The squared error of the noise before anything is learnt, B; None without a start.
 
         Divided by it, what is left to learn weighs alike at every step. Plain squared errors of a network
         that starts well are 100 times smaller where the part's structure forms than where its grain does.
         """
-        return None if self.linear is None else self.linear.noise_error(timesteps)
+        return None if self.start is None else self.start.noise_error(timesteps)
 
     def _unet(self, maps: Tensor, timesteps: Tensor, products: Tensor) -> Tensor:
         patch = self.config.patch

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 import numpy as np
-from common import Row
+from common import RESULTS, Row
 from trainings import Workshop
 
 from edgead.budget.choose import choose, residuals_for
@@ -76,6 +76,8 @@ def compare_allocations(
                 click.echo(f"{label}: {trained.figures}", err=True)
     _measure(found, how)
     click.echo(_table(found))
+    if not how.quick:
+        _plot(found, RESULTS / "allocation.png")
     return _rows(found, how), {"trainings": found, "steps": steps, "target": target.name}
 
 
@@ -183,6 +185,34 @@ def _rows(found: Sequence[dict[str, Any]], how: Any) -> list[Row]:
                     how=f"{words}; better on {won} of {len(budgets)} budgets (goal: all); {how.words}")
             )  # fmt: skip
     return rows
+
+
+def _plot(found: Sequence[dict[str, Any]], path: Path) -> None:
+    """Both metrics over the measured latency: every training a mark, their means joined."""
+    from matplotlib.figure import Figure
+
+    styles = {"chosen": ("#1f6f8b", "o"), "paper's proportions": ("#b03a2e", "s"), "random": ("#777777", "^")}
+    figure = Figure(figsize=(9, 3.8), layout="constrained")
+    for axes, (metric, title) in zip(figure.subplots(1, len(METRICS)), METRICS.items(), strict=True):
+        for name in CHOICES:
+            colour, marker = styles[name]
+            ours = [one for one in found if one["choice"] == name]
+            axes.scatter(
+                [one["measured_ms"] for one in ours], [one["metrics"][metric] for one in ours],
+                color=colour, marker=marker, s=22, alpha=0.45, linewidths=0,
+            )  # fmt: skip
+            means = [
+                tuple(
+                    statistics.mean(value(one) for one in ours if one["budget_ms"] == budget)
+                    for value in (lambda one: one["measured_ms"], lambda one: one["metrics"][metric])
+                )
+                for budget in sorted({one["budget_ms"] for one in ours})
+            ]
+            axes.plot(*zip(*means, strict=True), color=colour, marker=marker, label=name)
+        axes.set(xlabel="measured latency, ms", ylabel=title)
+        axes.grid(alpha=0.3)
+    figure.axes[0].legend(frameon=False)
+    figure.savefig(path, dpi=110)
 
 
 def _table(found: Sequence[dict[str, Any]]) -> str:

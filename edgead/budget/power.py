@@ -168,17 +168,15 @@ class PowerMeter:
 
     def _stage(self, position: int, selection: StageSelection) -> StagePower:
         order = np.argsort(np.array(selection.scores), kind="stable")
-        bits, known = (
-            _bits(halves[0], halves[-1], order)
-            for halves in (
-                [half.covariance() for half in kept[position] if half.count]
-                for kept in (self._halves, self._known)
-            )
+        halves, known = (
+            [half.covariance() for half in kept[position] if half.count]
+            for kept in (self._halves, self._known)
         )
         good = self._good[position].covariance()
         deviations = np.sqrt(np.clip(np.diag(good), 1e-12, None))
         correlation = (good / deviations / deviations[:, None])[np.ix_(order, order)]
-        return StagePower(selection, bits, float(known[-1]), correlation)
+        bits, bits_if_known = (_bits(pair[0], pair[-1], order) for pair in (halves, known))
+        return StagePower(selection, bits, float(bits_if_known[-1]), correlation)
 
     def _coverage(
         self, stages: Sequence[int], good: Sequence[Sequence[Tensor]], components: int

@@ -62,7 +62,8 @@ def known_power() -> DiscriminatingPower:
         covariance = mixed @ mixed.T + 0.1 * np.eye(channels)
         deviations = np.sqrt(np.diag(covariance))
         selection = StageSelection(stage, tuple(range(channels)), (0.0,) * channels)
-        stages[stage] = StagePower(selection, bits, covariance / deviations / deviations[:, None])
+        correlation = covariance / deviations / deviations[:, None]
+        stages[stage] = StagePower(selection, bits, 2 * float(bits[-1]), correlation)
     shares = {64: 0.1, 1024: 0.3, 8192: 0.5}
     banks = ((3, 4), (3,), (4,))
     return DiscriminatingPower(stages, dict.fromkeys(banks, shares), dict.fromkeys(banks, 20_000), {}, 100)

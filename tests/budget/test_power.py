@@ -100,3 +100,29 @@ def test_masks_without_an_anomaly_are_passed_over():
     meter.add(maps, maps, torch.zeros(2, 64, 64, dtype=torch.bool))
     with pytest.raises(TrainingError, match="every mask was empty"):
         meter.power(bank_components=4)
+
+
+def pairs_of(grain: float, *, smooth: float) -> DiscriminatingPower:
+    """Good features are grain, which nothing predicts, and brightness, which surroundings do."""
+    generator = torch.Generator().manual_seed(0)
+    batches, good = [], []
+    for _ in range(6):
+        masks = torch.zeros(8, 64, 64, dtype=torch.bool)
+        masks[:, 24:40, 24:40] = True
+        level = smooth * torch.randn(8, 4, 1, 1, generator=generator)
+        normal = level + grain * torch.randn(8, 4, 16, 16, generator=generator)
+        moved = normal + masks[:, None, ::4, ::4] * (1 + 0.2 * torch.randn(8, 4, 16, 16, generator=generator))
+        batches.append(([normal], [moved], masks))
+        good.append([normal])
+    meter = PowerMeter(INFOS[:1], good)
+    for batch in batches:
+        meter.add(*batch)
+    return meter.power(bank_components=4)
+
+
+def test_grain_hides_an_anomaly_and_brightness_that_surroundings_tell_does_not():
+    quiet, grainy = pairs_of(0.1, smooth=0.1).stages[1], pairs_of(1.0, smooth=0.1).stages[1]
+    bright = pairs_of(0.1, smooth=1.0).stages[1]
+    assert grainy.bits_if_known == pytest.approx(quiet.bits_if_known, rel=0.05)
+    assert float(grainy.bits[-1]) < 0.3 * float(quiet.bits[-1])
+    assert float(bright.bits[-1]) > 0.8 * float(quiet.bits[-1])

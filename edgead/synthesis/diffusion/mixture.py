@@ -103,9 +103,9 @@ class MixtureDenoiser(nn.Module):
         )
         # A border that is bright in one image and dark in the next has power in all frequencies of its
         # direction; lines from border to border would be drawn all over the part. Tapered images lack it.
-        of_border = sum(plain) > _MOVING * sum(tapered)
+        of_border = torch.stack(plain).sum(dim=0) > _MOVING * torch.stack(tapered).sum(dim=0)
         squares = [torch.where(of_border, t, p) for p, t in zip(plain, tapered, strict=True)]
-        common = sum(squares) / max(len(images) - len(kinds), 1)
+        common = torch.stack(squares).sum(dim=0) / max(len(images) - len(kinds), 1)
         for number, (kind, square) in enumerate(zip(kinds, squares, strict=True), first):
             count = len(kind)
             # The mean of a kind is known from its few images alone, and is as uncertain as they are few.

@@ -201,14 +201,14 @@ def _plot(found: Sequence[dict[str, Any]], path: Path) -> None:
                 [one["measured_ms"] for one in ours], [one["metrics"][metric] for one in ours],
                 color=colour, marker=marker, s=22, alpha=0.45, linewidths=0,
             )  # fmt: skip
-            means = [
-                tuple(
-                    statistics.mean(value(one) for one in ours if one["budget_ms"] == budget)
-                    for value in (lambda one: one["measured_ms"], lambda one: one["metrics"][metric])
-                )
-                for budget in sorted({one["budget_ms"] for one in ours})
+            at = [
+                [one for one in ours if one["budget_ms"] == b] for b in sorted({o["budget_ms"] for o in ours})
             ]
-            axes.plot(*zip(*means, strict=True), color=colour, marker=marker, label=name)
+            axes.plot(
+                [statistics.mean(one["measured_ms"] for one in seeds) for seeds in at],
+                [statistics.mean(one["metrics"][metric] for one in seeds) for seeds in at],
+                color=colour, marker=marker, label=name,
+            )  # fmt: skip
         axes.set(xlabel="measured latency, ms", ylabel=title)
         axes.grid(alpha=0.3)
     figure.axes[0].legend(frameon=False)

@@ -35,6 +35,7 @@ from edgead.synthesis.diffusion.sets import open_set
 from edgead.training.settings import TrainSettings
 
 DATA = ROOT.parent / "shared" / "data" / "mtd"
+LEARNT_AT = (50, 100, 200, 400, 600, 800)  # of the chain's 1000 steps
 STRENGTHS = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8)
 # What is compared, all else equal: our mix without and with the set, and the two sources of the paper alone.
 MIXES: Mapping[str, Mapping[str, Mapping[str, float]]] = {
@@ -145,7 +146,8 @@ def strength_rows(
     """Distance of drawn images from good ones in a backbone's features, and what a classifier tells apart."""
     model = read_model(folder)
     good = _features(_good(data, model, "train", 10 * count))
-    unseen = _features(_good(data, model, "test", 2 * count))
+    unseen_images = _good(data, model, "test", 2 * count)
+    unseen = _features(unseen_images)
     seeds = list(range(count))
     drawn = {s: _features(_drawn(model, seeds, s)) for s in STRENGTHS}
     distances = {s: _distance(features, good) for s, features in drawn.items()}
@@ -159,7 +161,34 @@ def strength_rows(
     more = _features(_drawn(model, [s + 10_000 for s in seeds], 0.0))
     accuracy = _classifier_accuracy((unseen[::2], drawn[0.0]), (unseen[1::2], more))
     rows.append(Row("strength 0 against unseen good images: classifier", accuracy, "accuracy; 0.5 is best"))
-    return rows, {"model": str(folder), "images": count}
+    rows += list(_learnt(model, unseen_images))
+    fitted = {
+        "size": model.facts.size,
+        "steps": model.facts.settings["steps"],
+        "seconds": model.facts.seconds,
+    }
+    return rows, {"model": str(folder), "fitted": fitted, "images": count}
+
+
+@torch.no_grad()
+def _learnt(model: DiffusionModel, images: np.ndarray) -> Iterator[Row]:
+    """The network's error of unseen good images over that of what it starts from, at some steps."""
+    if model.network.start is None:
+        return
+    pixels = torch.from_numpy(images).permute(0, 3, 1, 2)[:, : model.facts.network.channels]
+    image = pixels.float() / 127.5 - 1
+    products = torch.zeros(len(image), dtype=torch.int64)
+    generator = torch.Generator().manual_seed(0)
+    for step in LEARNT_AT:
+        steps = torch.full((len(image),), step)
+        x_t = model.process.noised(image, steps, torch.randn(image.shape, generator=generator))
+        noise = model.network(x_t, steps, products).chunk(2, dim=1)[0]
+        left = float(model.process.alphas_bar[step])
+        guess = (x_t - (1 - left) ** 0.5 * noise) / left**0.5
+        begun, _, _ = model.network.start(x_t, steps, products)
+        ratio = float(((guess - image).square().mean() / (begun - image).square().mean()).sqrt())
+        how = "root mean squares of the expected image's error, good test images"
+        yield Row(f"step {step}: error over that of the start", ratio, "x", how=how)
 
 
 def _plot(distances: Mapping[float, float], ordinary: float, path: Path) -> None:

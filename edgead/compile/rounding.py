@@ -99,7 +99,11 @@ def _layers(model: onnx.ModelProto, original: onnx.ModelProto) -> Iterator[_Laye
             strides=tuple(given.get("strides", (1, 1))),
             pads=tuple(given.get("pads", (0, 0, 0, 0))),
         )  # fmt: skip
-        is_plain = tuple(given.get("dilations", (1, 1))) == (1, 1) and target.ndim == 4
+        is_plain = (
+            target.ndim == 4
+            and tuple(given.get("dilations", (1, 1))) == (1, 1)
+            and given.get("auto_pad", b"NOTSET") == b"NOTSET"
+        )
         is_nearest = bool((off <= 0.51 * _as_column(step, target.ndim)).all())
         if is_plain and is_nearest and layer.filter_size <= _LARGEST:
             yield layer

@@ -145,6 +145,12 @@ def test_filters_that_are_too_large_are_left(monkeypatch: pytest.MonkeyPatch) ->
     assert round_weights(model, original, _images(3, seed=2)) == 0
 
 
+@pytest.mark.parametrize("attributes", [{"auto_pad": "SAME_UPPER"}, {"dilations": [2, 2], "pads": [2] * 4}])
+def test_convolutions_that_read_elsewhere_are_left(attributes: dict) -> None:
+    original, model = _pair(_weights((12, CHANNELS, 3, 3)), **attributes)
+    assert round_weights(model, original, _images(3, seed=2)) == 0
+
+
 def test_more_layers_than_memory_allows_take_several_passes(
     original: bytes, images: ImageSets, monkeypatch: pytest.MonkeyPatch
 ) -> None:

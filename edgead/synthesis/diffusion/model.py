@@ -60,8 +60,8 @@ class DiffusionModel:
         self, facts: ModelFacts, network: DenoisingNetwork, *, digest: str, device: torch.device
     ) -> None:
         self.facts, self.digest, self.device = facts, digest, device
-        self._network = network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-        self._process = make_process(facts.schedule)
+        self.network = network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        self.process = make_process(facts.schedule)
         self._reduced = bfloat16_pays(device)
 
     def product_number(self, name: str | None) -> int:
@@ -91,11 +91,11 @@ class DiffusionModel:
 
         def denoiser(x_t: Tensor, timesteps: Tensor) -> Tensor:
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self._reduced):
-                answer: Tensor = self._network(x_t, timesteps, products)
+                answer: Tensor = self.network(x_t, timesteps, products)
             return answer
 
         drawn = draw_images(
-            denoiser, self._process.respaced(steps), noise, strength=torch.tensor(strengths), sampler=sampler
+            denoiser, self.process.respaced(steps), noise, strength=torch.tensor(strengths), sampler=sampler
         )
         if not bool(drawn.isfinite().all()):
             raise TrainingError("The model drew values that are not finite: its fit diverged. Fit it again.")

@@ -112,7 +112,8 @@ def _random(config: Any) -> Any:
 
     from edgead.models.backbones import build_backbone
     from edgead.models.families import build_network
-    from edgead.models.inspection import InspectionModel, ScoreRule, fit_rule
+    from edgead.models.inspection import InspectionModel
+    from edgead.models.score_rule import ScoreRule, fit_rule
 
     torch.manual_seed(0)
     backbone = build_backbone(config.backbone, stages=config.stages, weights=None)

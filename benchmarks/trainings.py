@@ -23,8 +23,9 @@ from edgead.datasets import open_dataset
 from edgead.datasets.products import Paths
 from edgead.errors import AccuracyGateError
 from edgead.evaluation import Evaluation, evaluate, predictor_from_inspector, predictor_from_module
-from edgead.models.inspection import InspectionModel, fuse
+from edgead.models.inspection import InspectionModel, look
 from edgead.models.network import Views
+from edgead.models.score_rule import fuse
 from edgead.training.run import RUN_FILE, Run, read_run
 from edgead.training.settings import TrainSettings
 from edgead.training.train import train
@@ -137,7 +138,7 @@ class _Remembering(torch.nn.Module):
         key = hashlib.sha256(images.numpy().tobytes()).digest()
         if key not in self.seen:
             maps = self.model.backbone(images.permute(0, 3, 1, 2).float())
-            self.seen[key] = self.model.network.views(maps)
+            self.seen[key] = look(self.model.network, maps)
         return fuse(self.seen[key], self.model.rule)
 
 

@@ -20,7 +20,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from edgead.models.backbones import build_backbone
 from edgead.models.config import ModelConfig
 from edgead.models.families import build_network
-from edgead.models.inspection import InspectionModel, Scale, ScoreRule
+from edgead.models.inspection import InspectionModel
+from edgead.models.score_rule import Scale, ScoreRule
 
 # torch's operation -> our kind. What is not here is folded into another operation or moves no data.
 _KINDS = {

@@ -13,8 +13,8 @@ from edgead.budget.layers import Layer, layers_of
 from edgead.models.backbones import feature_info
 from edgead.models.backbones.base import STAGES
 from edgead.models.good_features import _BLOCK
-from edgead.models.inspection import ScoreRule
 from edgead.models.realnet import RealNetConfig
+from edgead.models.score_rule import ScoreRule
 
 Grid = tuple[int, int]  # height, width
 

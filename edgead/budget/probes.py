@@ -18,8 +18,9 @@ from edgead.compile.export import onnx_from_model
 from edgead.compile.quantize import int8_onnx_from_onnx
 from edgead.compile.recipe import load_recipe
 from edgead.errors import UsageError
-from edgead.models.inspection import InspectionModel, Scale, ScoreRule, fold_for_export
+from edgead.models.inspection import InspectionModel, fold_for_export
 from edgead.models.realnet import RealNetConfig, build_realnet
+from edgead.models.score_rule import Scale, ScoreRule
 
 _SIDES = (0.75, 1.0, 1.0, 1.0, 1.25)  # of the input, so that a table says what its size costs
 _STRIDE = 64

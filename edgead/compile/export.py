@@ -162,14 +162,24 @@ def compare_answers(
     expected: Sequence[tuple[np.ndarray, float]], found: Sequence[tuple[np.ndarray, float]]
 ) -> Parity:
     """Largest absolute differences, divided by the largest expected value over all images."""
+    each = _differences(expected, found)
+    return Parity(
+        map_difference=max(of_map for of_map, _ in each),
+        score_difference=max(of_score for _, of_score in each),
+        images=len(each),
+    )
+
+
+def _differences(
+    expected: Sequence[tuple[np.ndarray, float]], found: Sequence[tuple[np.ndarray, float]]
+) -> list[tuple[float, float]]:
+    """Of each image the largest of the map and that of the score, over the largest of all images."""
     map_scale = max((float(np.abs(a).max()) for a, _ in expected), default=0.0) or 1.0
     score_scale = max((abs(s) for _, s in expected), default=0.0) or 1.0
-    pairs = list(zip(expected, found, strict=True))
-    return Parity(
-        map_difference=max(float(np.abs(a - b).max()) for (a, _), (b, _) in pairs) / map_scale,
-        score_difference=max(abs(s - t) for (_, s), (_, t) in pairs) / score_scale,
-        images=len(pairs),
-    )
+    return [
+        (float(np.abs(a - b).max()) / map_scale, abs(s - t) / score_scale)
+        for (a, s), (b, t) in zip(expected, found, strict=True)
+    ]
 
 
 def torch_answers(model: nn.Module, images: Sequence[np.ndarray]) -> list[tuple[np.ndarray, float]]:
@@ -198,8 +208,7 @@ def check_parity(
     two channels nearly tie, so one image in four may differ by up to `_TIE_TOLERANCE`. A NaN fails.
     """
     parity = compare_answers(expected, found)
-    each = [compare_answers([one], [other]) for one, other in zip(expected, found, strict=True)]
-    worst = [max(image.map_difference, image.score_difference) for image in each]
+    worst = [max(differences) for differences in _differences(expected, found)]
     beyond = sum(not value <= tolerance for value in worst)
     tied = all(value <= _TIE_TOLERANCE for value in worst) and beyond <= len(worst) // 4
     if (beyond and not tied) or not np.isfinite([parity.map_difference, parity.score_difference]).all():

@@ -57,7 +57,7 @@ def compile_run(
         precision=precision,
         threads=threads,
         prepare=_prepare,
-        keep_in_float=model.network.kept_in_float,
+        keep_in_float=model.kept_in_float,
         set_threshold=lambda answer: _threshold(answer, run, products, held_out),
         with_half=with_half,
         on_stage=on_stage,

@@ -22,7 +22,8 @@ from edgead.models.backbones import build_backbone
 from edgead.models.config import ModelConfig
 from edgead.models.families import build_network
 from edgead.models.feature_selection import FeatureSelection
-from edgead.models.inspection import InspectionModel, ScoreRule
+from edgead.models.inspection import InspectionModel
+from edgead.models.score_rule import ScoreRule
 from edgead.training.checkpoint import load_tensors
 from edgead.training.settings import TrainSettings
 

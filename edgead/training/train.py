@@ -24,8 +24,9 @@ from edgead.errors import TrainingError, UsageError
 from edgead.files import write_json
 from edgead.metrics import PixelAccumulator, image_metrics
 from edgead.models.backbones import backbone_spec
-from edgead.models.inspection import InspectionModel, ScoreRule, fit_rule, fuse
+from edgead.models.inspection import InspectionModel, look
 from edgead.models.network import InspectionNetwork, Views
+from edgead.models.score_rule import ScoreRule, fit_rule, fuse
 from edgead.synthesis import SyntheticSample
 from edgead.synthesis.diffusion.sets import open_set
 from edgead.training.checkpoint import save_tensors
@@ -157,11 +158,12 @@ def all_views(network: InspectionNetwork, images: Images) -> Views:
     parts = []
     for start in range(0, len(images), _CHUNK):
         pixels = torch.from_numpy(images[start : start + _CHUNK]).permute(0, 3, 1, 2).float()
-        parts.append(network.views(network.backbone(pixels)))
+        parts.append(look(network, network.backbone(pixels)))
     return Views(
         logits=_joined([part.logits for part in parts]),
         residuals=[torch.cat(stage) for stage in zip(*(part.residuals for part in parts), strict=True)],
         distances=_joined([part.distances for part in parts]),
+        context=_joined([part.context for part in parts]),
     )
 
 
@@ -176,7 +178,7 @@ def _conclude(
     """Fit the score's scales and the threshold on held-out good images; measure on anomalies made on them."""
     network.backbone.float().cpu()
     views = all_views(network, held_out.good)
-    rule = fit_rule(settings.rule, views)
+    rule = fit_rule(settings.rule, views, held_out.products)
     good_maps, good_scores = fuse(views, rule)
     peaks = good_maps.flatten(1).amax(dim=1)
     threshold = threshold_of_products(

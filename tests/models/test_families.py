@@ -8,8 +8,9 @@ import torch
 from edgead.errors import DataError, UnknownNameError
 from edgead.models.backbones import build_backbone
 from edgead.models.families import FAMILIES, build_network, model_family, training_settings
-from edgead.models.inspection import InspectionModel, ScoreRule, fit_rule
+from edgead.models.inspection import InspectionModel
 from edgead.models.network import Optimisation
+from edgead.models.score_rule import ScoreRule, fit_rule
 from edgead.training.settings import TrainSettings
 
 PRESETS = [(family, preset) for family in FAMILIES for preset in FAMILIES[family].presets]
@@ -69,8 +70,8 @@ def test_the_network_bears_its_family_s_name_in_the_model():
 
 
 def test_a_model_without_a_discriminator_is_scored_by_its_residuals():
-    from edgead.models.inspection import fuse
     from edgead.models.network import Views
+    from edgead.models.score_rule import fuse
 
     generator = torch.Generator().manual_seed(0)
     good = Views(None, [torch.rand(20, 8, 8, generator=generator)])

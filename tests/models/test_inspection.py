@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import copy
+import json
+from dataclasses import replace
 
+import numpy as np
+import onnx
 import pytest
 import torch
 from hypothesis import given, settings
@@ -13,17 +17,10 @@ from torch import Tensor, nn
 from edgead.errors import DataError, UsageError
 from edgead.models.compact import CompactDiscriminator, CompactReconstruction
 from edgead.models.feature_selection import StageSelection
-from edgead.models.inspection import (
-    InspectionModel,
-    ScoreRule,
-    fit_rule,
-    fold_for_export,
-    fuse,
-    good_scale,
-    pool_highest,
-)
+from edgead.models.inspection import InspectionModel, fold_for_export, look
 from edgead.models.network import Views
 from edgead.models.realnet import build_realnet
+from edgead.models.score_rule import ScoreRule, fit_rule, fuse, good_scale, pool_highest
 from edgead.models.standardise import SelectedFeatures
 from tests.training.small_training import CONFIG
 
@@ -178,6 +175,94 @@ def test_a_rule_survives_json():
 def test_what_is_no_rule_is_refused(content: object):
     with pytest.raises(DataError, match="not a score rule"):
         ScoreRule.from_json(content)
+
+
+def of_two_products(seed: int, *, count: int = 200, loud: float = 20.0) -> tuple[Views, list[str]]:
+    """Products whose good views differ by far more than they vary, in opposite directions for two views."""
+    views, names = views_of(seed, count=count, residuals=1), ["nut", "screw"] * (count // 2)
+    is_screw = torch.tensor([name == "screw" for name in names])
+    sign = torch.where(is_screw, 1.0, -1.0).view(-1, 1, 1)
+    assert views.distances is not None
+    context = torch.randn(count, 5, generator=torch.Generator().manual_seed(seed)) * 0.1
+    context[:, 2] += is_screw.float()
+    moved = Views(None, [views.residuals[0] + loud * sign], views.distances - loud * sign, context)
+    return moved, names
+
+
+def test_each_product_is_judged_in_its_own_scales():
+    good, names = of_two_products(1)
+    rule = fit_rule(ScoreRule(), good, names)
+    new, new_names = of_two_products(2)
+    _, scores = fuse(new, rule)
+    for name in ("nut", "screw"):
+        own = torch.tensor([found == name for found in new_names])
+        assert float(scores[own].mean()) == pytest.approx(0.5, abs=0.6)  # the higher of two of mean 0
+    # The quiet view of a product speaks although the other is always louder.
+    worse = Views(None, [new.residuals[0] + 3], new.distances, new.context)
+    nuts = torch.tensor([found == "nut" for found in new_names])
+    _, moved = fuse(worse, rule)
+    assert bool((moved[nuts] > scores[nuts] + 0.5).all())
+    joint = fit_rule(ScoreRule(), good)
+    assert torch.allclose(fuse(worse, joint)[1][nuts], fuse(new, joint)[1][nuts])
+
+
+def test_a_product_of_few_images_borrows_its_deviations():
+    good, names = of_two_products(1)
+    names = ["nut"] * len(names)
+    names[5] = "screw"  # one image: its own deviation is 0
+    rule = fit_rule(ScoreRule(), good, names)
+    scale = rule.products[1].pooled_residuals
+    assert scale.deviation > 0.5 * rule.products[0].pooled_residuals.deviation
+
+
+def test_one_product_has_the_scales_of_one():
+    good, names = of_two_products(1)
+    assert fit_rule(ScoreRule(), good, ["nut"] * len(names)) == fit_rule(ScoreRule(), good)
+
+
+def test_a_rule_of_products_survives_json_and_says_so():
+    good, names = of_two_products(1)
+    rule = fit_rule(ScoreRule(), good, names)
+    again = ScoreRule.from_json(json.loads(json.dumps(rule.to_json())))
+    assert again == rule
+    assert "product that the image shows" in rule.text
+    broken = rule.to_json()
+    broken["teller"]["biases"] = (0.0,)
+    with pytest.raises(DataError, match="do not fit together"):
+        ScoreRule.from_json(broken)
+
+
+def test_views_without_a_context_are_refused_for_several_products():
+    good, names = of_two_products(1)
+    rule = fit_rule(ScoreRule(), good, names)
+    for views in (replace(good, context=None),):
+        with pytest.raises(UsageError, match="context"):
+            fuse(views, rule)
+        with pytest.raises(UsageError, match="context"):
+            fit_rule(ScoreRule(), views, names)
+
+
+def test_the_exported_graph_tells_products_as_the_model_does():
+    import onnxruntime
+
+    from edgead.compile.export import onnx_from_model
+
+    model = trained_like()
+    pixels = torch.randint(0, 256, (8, 64, 64, 3), dtype=torch.uint8)
+    pixels[4:] //= 8  # dark ones
+    maps = model.backbone(pixels.permute(0, 3, 1, 2).float())
+    views = look(model.network, maps)
+    rule = fit_rule(ScoreRule(), views, ["bright"] * 4 + ["dark"] * 4)
+    several = fold_for_export(InspectionModel(model.network, rule))
+    assert several.kept_in_float == (*model.network.kept_in_float, "/products/*")
+    content = onnx_from_model(several, height=64, width=64)
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    names = {node.name for node in onnx.load_model_from_string(content).graph.node}
+    assert any(name.startswith("/products/") for name in names)
+    for image in (pixels[0], pixels[5]):
+        found = session.run(None, {session.get_inputs()[0].name: image[None].numpy()})
+        for got, wanted in zip(found, several(image[None]), strict=True):
+            np.testing.assert_allclose(got, wanted.numpy(), atol=2e-3, rtol=1e-3)
 
 
 def selected(count: int = 6) -> SelectedFeatures:

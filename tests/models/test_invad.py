@@ -17,9 +17,10 @@ from edgead.errors import UnknownNameError, UsageError
 from edgead.models.backbones import build_backbone
 from edgead.models.cost import Cost, count_cost
 from edgead.models.families import build_network
-from edgead.models.inspection import InspectionModel, ScoreRule, fit_rule, fold_for_export
+from edgead.models.inspection import InspectionModel, fold_for_export
 from edgead.models.invad import PRESETS, InvAD, InvADConfig, cosine_distance, invad_config, smoothed
 from edgead.models.network import FeatureBatch
+from edgead.models.score_rule import ScoreRule, fit_rule
 from edgead.models.style_modulation import EqualConv, StyledConv, normalise_map
 from tests.training.small_training import INVAD_CONFIG
 

@@ -109,6 +109,12 @@ def test_the_model_answers(invad: Run):
     assert len(images) == 13
 
 
+def test_each_product_has_its_own_scales(invad: Run):
+    assert len(invad.rule.products) == 2
+    assert read_run(invad.path).rule == invad.rule
+    assert "product that the image shows" in invad.trained_facts()["score"]
+
+
 def test_the_same_seed_gives_the_same_weights(folders: list[Path], invad: Run, tmp_path: Path):
     train(folders, tmp_path / "two", settings=settings(model=INVAD_CONFIG))
     assert (tmp_path / "two" / WEIGHTS_FILE).read_bytes() == (invad.path / WEIGHTS_FILE).read_bytes()

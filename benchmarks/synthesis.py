@@ -28,6 +28,7 @@ from edgead.datasets import open_dataset
 from edgead.images import read_image, resize_image
 from edgead.synthesis import DEFAULT_MIX, SET_MIX
 from edgead.synthesis.diffusion.drawing import usual_chain
+from edgead.synthesis.diffusion.mixture import MixtureDenoiser
 from edgead.synthesis.diffusion.model import DiffusionModel, ModelFacts, read_model
 from edgead.synthesis.diffusion.network import DenoisingNetwork, network_config, parameter_count
 from edgead.synthesis.diffusion.process import make_process
@@ -161,7 +162,7 @@ def strength_rows(
     more = _features(_drawn(model, [s + 10_000 for s in seeds], 0.0))
     accuracy = _classifier_accuracy((unseen[::2], drawn[0.0]), (unseen[1::2], more))
     rows.append(Row("strength 0 against unseen good images: classifier", accuracy, "accuracy; 0.5 is best"))
-    rows += list(_learnt(model, unseen_images))
+    rows += list(_learnt(model, unseen_images, _good(data, model, "train", None)))
     fitted = {
         "size": model.facts.size,
         "steps": model.facts.settings["steps"],
@@ -171,12 +172,14 @@ def strength_rows(
 
 
 @torch.no_grad()
-def _learnt(model: DiffusionModel, images: np.ndarray) -> Iterator[Row]:
-    """The network's error of unseen good images over that of what it starts from, at some steps."""
-    if model.network.start is None:
+def _learnt(model: DiffusionModel, images: np.ndarray, fitted_on: np.ndarray) -> Iterator[Row]:
+    """Errors of unseen good images: the start's over one Gaussian's, the network's over the start's."""
+    start = model.network.start
+    if start is None:
         return
-    pixels = torch.from_numpy(images).permute(0, 3, 1, 2)[:, : model.facts.network.channels]
-    image = pixels.float() / 127.5 - 1
+    seen, image = (_as_fitted(model, pixels) for pixels in (fitted_on, images))
+    one = MixtureDenoiser(model.facts.network.shape_chw, components=1)
+    one.fit(seen, torch.zeros(len(seen), dtype=torch.int64), model.process)
     products = torch.zeros(len(image), dtype=torch.int64)
     generator = torch.Generator().manual_seed(0)
     for step in LEARNT_AT:
@@ -184,11 +187,20 @@ def _learnt(model: DiffusionModel, images: np.ndarray) -> Iterator[Row]:
         x_t = model.process.noised(image, steps, torch.randn(image.shape, generator=generator))
         noise = model.network(x_t, steps, products).chunk(2, dim=1)[0]
         left = float(model.process.alphas_bar[step])
-        guess = (x_t - (1 - left) ** 0.5 * noise) / left**0.5
-        begun, _, _ = model.network.start(x_t, steps, products)
-        ratio = float(((guess - image).square().mean() / (begun - image).square().mean()).sqrt())
-        how = "root mean squares of the expected image's error, good test images"
-        yield Row(f"step {step}: error over that of the start", ratio, "x", how=how)
+        guesses = (
+            one(x_t, steps, products)[0],
+            start(x_t, steps, products)[0],
+            (x_t - (1 - left) ** 0.5 * noise) / left**0.5,
+        )
+        gaussian, begun, learnt = (float((guess - image).square().mean().sqrt()) for guess in guesses)
+        how = "root mean square of the expected image's error, good test images"
+        yield Row(f"step {step}: the start's error over one Gaussian's", begun / gaussian, "x", how=how)
+        yield Row(f"step {step}: the network's error over the start's", learnt / begun, "x", how=how)
+
+
+def _as_fitted(model: DiffusionModel, images: np.ndarray) -> torch.Tensor:
+    pixels = torch.from_numpy(images).permute(0, 3, 1, 2)[:, : model.facts.network.channels]
+    return pixels.float() / 127.5 - 1
 
 
 def _plot(distances: Mapping[float, float], ordinary: float, path: Path) -> None:
@@ -210,7 +222,7 @@ def _drawn(model: DiffusionModel, seeds: Sequence[int], strength: float) -> np.n
     return np.concatenate([model.draw(part, [strength] * len(part), steps=steps) for part in parts])
 
 
-def _good(data: Path, model: DiffusionModel, part: str, count: int) -> np.ndarray:
+def _good(data: Path, model: DiffusionModel, part: str, count: int | None) -> np.ndarray:
     samples = [s for s in getattr(open_dataset(data), part) if not s.is_anomalous]
     chosen = np.random.default_rng(0).permutation(len(samples))[:count]
     height, width = model.facts.network.height, model.facts.network.width

@@ -7,7 +7,7 @@ the convolutions run on a map 4 or 16 times smaller, and what is drawn still has
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -92,7 +92,11 @@ def network_config(size: str, **changes: Any) -> NetworkConfig:
     """The configuration of a size, with changes (image size, channels, products)."""
     if size not in SIZES:
         raise UnknownNameError("size of diffusion model", size, SIZES)
-    return NetworkConfig(**{**SIZES[size].__dict__, **changes})
+    config = NetworkConfig(**{**SIZES[size].__dict__, **changes})
+    if config.components and config.products > 1 and "components" not in changes:
+        # A kind is two images of memory; many products share what one has.
+        config = replace(config, components=max(2, config.components // config.products))
+    return config
 
 
 class DenoisingNetwork(nn.Module):

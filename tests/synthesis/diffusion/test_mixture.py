@@ -155,3 +155,10 @@ def test_a_border_that_comes_and_goes_draws_no_lines_across_the_part():
     denoiser.fit(images, of_one_product(images), make_process())
     everywhere = (denoiser.rows @ images @ denoiser.columns.T).square().mean(0)[0, 4:, 0]
     assert float(denoiser.powers[0, 0, 4:, 0].mean()) < 0.1 * float(everywhere.mean())
+
+
+def test_many_products_share_the_kinds_of_one():
+    found = {products: network_config("small", products=products).components for products in (1, 2, 15, 40)}
+    assert found == {1: 32, 2: 16, 15: 2, 40: 2}
+    assert network_config("published", products=15).components == 0
+    assert network_config("small", products=2, components=5).components == 5

@@ -108,7 +108,7 @@ class TestReplay:
 
     def test_a_stall_is_told_and_passes(self, folder: Path):
         events: list[str] = []
-        # A stall lasts three timeouts: given up after three, a late thread would replay from the start for ever.
+        # A stall lasts three timeouts; given up after three, a late thread would replay it for ever.
         query = "fps=200&times=20&stall=0.02&stall_s=0.3&timeout=0.1&stalls=99&seed=3&queue=999"
         with open_camera(f"replay:{folder}?{query}", on_event=events.append) as camera:
             frames = list(camera)

@@ -105,9 +105,9 @@ class PowerMeter:
 
     def __init__(self, infos: Sequence[FeatureInfo], good: Sequence[Sequence[Tensor]]) -> None:
         self.infos = tuple(infos)
-        self._good_maps = good
+        self._good_maps = [[one.float().cpu() for one in maps] for maps in good]  # what tries banks is there
         self._surroundings = [
-            Surroundings([maps[position] for maps in good], info.stride)
+            Surroundings([maps[position] for maps in self._good_maps], info.stride)
             for position, info in enumerate(self.infos)
         ]
         self._scorers = [ChannelScorer([info]) for info in self.infos]
@@ -184,7 +184,7 @@ class PowerMeter:
         """Share of other images' good features that a draw of features explains, by the number drawn; and
         how many features an image has."""
         positions = [position for position, info in enumerate(self.infos) if info.stage in stages]
-        maps = [[chunk[position].float() for position in positions] for chunk in good]
+        maps = [[chunk[position] for position in positions] for chunk in good]
         channels = [self.infos[position].channels for position in positions]
         bank = GoodFeatureBank(channels, components=components, size=1)
         generator = torch.Generator().manual_seed(0)

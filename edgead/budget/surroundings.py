@@ -26,7 +26,8 @@ class Surroundings:
         """Fit to good maps of a stage, each B C h w, as many as make `_CELLS` cells."""
         height, width = maps[0].shape[-2:]
         self.distance = max(1, round(_REACH / stride))
-        seen = _finite(torch.cat(list(maps)))[: max(1, -(-_CELLS // (height * width)))]
+        wanted = max(1, -(-_CELLS // (height * width)))
+        seen = torch.cat([_finite(part[:wanted]) for part in maps])[:wanted]
         self.mean = seen.mean(dim=(0, 2, 3))
         cells = _cells(seen - self.mean[:, None, None])
         _, directions = torch.linalg.eigh((cells @ cells.T / cells.shape[1]).double())
@@ -37,12 +38,12 @@ class Surroundings:
         self.weights = torch.linalg.solve(square + ridge, (ring @ cells.T).double()).float()
 
     def __call__(self, maps: Tensor) -> Tensor:
-        """The maps B C h w as their surroundings let one expect them."""
-        ring = self._ring(_finite(maps.cpu()))
+        """The maps B C h w as their surroundings let one expect them, on the processor."""
+        ring = self._ring(_finite(maps))
         return torch.einsum("rc,brhw->bchw", self.weights, ring) + self.mean[:, None, None]
 
     def _ring(self, maps: Tensor) -> Tensor:
-        """Components of the eight cells around each, B 8 K h w flattened; beyond the border, the border's."""
+        """K components of each of the eight cells around, B 8K h w; beyond the border, the border's."""
         centred = maps - self.mean[:, None, None]
         components = torch.einsum("ck,bchw->bkhw", self.directions, centred)
         distance, (height, width) = self.distance, maps.shape[-2:]
@@ -58,7 +59,7 @@ class Surroundings:
 
 
 def _finite(maps: Tensor) -> Tensor:
-    return maps.float().nan_to_num(0.0, 0.0, 0.0)
+    return maps.float().cpu().nan_to_num(0.0, 0.0, 0.0)
 
 
 def _cells(maps: Tensor) -> Tensor:

@@ -101,6 +101,9 @@ class ScoreRule:
             values["products"] = tuple(map(cls.from_json, values["products"]))
             if values["teller"] is not None:
                 values["teller"] = ProductTeller.from_json(values["teller"])
+            told = 0 if values["teller"] is None else len(values["teller"].biases)
+            if told != len(values["products"]):
+                raise ValueError(f"it tells {told} products and has scales of {len(values['products'])}")
             return cls(**values)
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"This is not a score rule: {type(error).__name__} {error}.") from error

@@ -230,16 +230,19 @@ def test_a_rule_of_products_survives_json_and_says_so():
     broken["teller"]["biases"] = (0.0,)
     with pytest.raises(DataError, match="do not fit together"):
         ScoreRule.from_json(broken)
+    fewer = {**rule.to_json(), "products": rule.to_json()["products"][:1]}
+    with pytest.raises(DataError, match="tells 2 products and has scales of 1"):
+        ScoreRule.from_json(fewer)
 
 
 def test_views_without_a_context_are_refused_for_several_products():
     good, names = of_two_products(1)
     rule = fit_rule(ScoreRule(), good, names)
-    for views in (replace(good, context=None),):
-        with pytest.raises(UsageError, match="context"):
-            fuse(views, rule)
-        with pytest.raises(UsageError, match="context"):
-            fit_rule(ScoreRule(), views, names)
+    views = replace(good, context=None)
+    with pytest.raises(UsageError, match="context"):
+        fuse(views, rule)
+    with pytest.raises(UsageError, match="context"):
+        fit_rule(ScoreRule(), views, names)
 
 
 def test_the_exported_graph_tells_products_as_the_model_does():

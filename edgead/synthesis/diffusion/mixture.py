@@ -29,6 +29,7 @@ _LEAST_SHARE = 1e-3  # of a kind, below which it is left out of the expected ima
 _NEVER = -1e9  # log of the weight of a kind that is not there; finite, as all that is saved
 _DRAWN = 48  # images drawn from the mixture to tell what is unknown of them
 _STEPS_TRIED = 33  # of the chain, for the same
+_CHUNK = 64  # images transformed at once: thousands of large ones would not fit twice into memory
 
 
 class MixtureDenoiser(nn.Module):
@@ -94,28 +95,43 @@ class MixtureDenoiser(nn.Module):
         return left / (1 - left) * self.unknown[timesteps]
 
     def _fit_product(self, images: Tensor, first: int) -> None:
-        coefficients = self._transformed(images)
-        kinds = _kinds(coefficients, min(self.components, max(1, len(images) // _IMAGES_PER_KIND)))
-        deviations = [images[kind] - images[kind].mean(dim=0) for kind in kinds]
+        kinds = self._kinds(images, min(self.components, max(1, len(images) // _IMAGES_PER_KIND)))
+        means = [images[kind].mean(dim=0) for kind in kinds]
         plain, tapered = (
-            [self._transformed(part * window).square().sum(dim=0) for part in deviations]
+            torch.stack(
+                [self._power(images, kind, mean, window) for kind, mean in zip(kinds, means, strict=True)]
+            )
             for window in (1.0, self.taper)
         )
         # A border that is bright in one image and dark in the next has power in all frequencies of its
         # direction; lines from border to border would be drawn all over the part. Tapered images lack it.
-        of_border = torch.stack(plain).sum(dim=0) > _MOVING * torch.stack(tapered).sum(dim=0)
-        squares = [torch.where(of_border, t, p) for p, t in zip(plain, tapered, strict=True)]
-        common = torch.stack(squares).sum(dim=0) / max(len(images) - len(kinds), 1)
-        for number, (kind, square) in enumerate(zip(kinds, squares, strict=True), first):
+        squares = torch.where(plain.sum(dim=0) > _MOVING * tapered.sum(dim=0), tapered, plain)
+        common = squares.sum(dim=0) / max(len(images) - len(kinds), 1)
+        for number, (kind, mean, square) in enumerate(zip(kinds, means, squares, strict=True), first):
             count = len(kind)
             # The mean of a kind is known from its few images alone, and is as uncertain as they are few.
             power = (square + _BORROWED * common) / (count - 1 + _BORROWED) * (1 + 1 / count)
             self.powers[number] = power.clamp(min=_LEAST_POWER)
-            self.means[number] = coefficients[kind].mean(dim=0)
+            self.means[number] = self.rows @ mean @ self.columns.T
             self.log_weights[number] = math.log(count / len(images))
 
-    def _transformed(self, images: Tensor) -> Tensor:
-        return torch.cat([self.rows @ chunk @ self.columns.T for chunk in images.split(64)])
+    def _kinds(self, images: Tensor, count: int) -> list[Tensor]:
+        """Numbers of the images of each kind: k-means of the low frequencies."""
+        if count == 1:
+            return [torch.arange(len(images))]
+        from sklearn.cluster import KMeans
+
+        rows, columns = self.rows[:_COARSE], self.columns[:_COARSE]
+        coarse = torch.cat([(rows @ chunk @ columns.T).flatten(1) for chunk in images.split(_CHUNK)])
+        labels = KMeans(count, n_init=3, random_state=0).fit_predict(coarse.double().numpy())
+        return [torch.from_numpy(np.flatnonzero(labels == label)) for label in np.unique(labels)]
+
+    def _power(self, images: Tensor, kind: Tensor, mean: Tensor, window: Tensor | float) -> Tensor:
+        """Sum over the images of a kind of the squares of each frequency, of what differs from their mean."""
+        total = torch.zeros_like(mean)
+        for chunk in kind.split(_CHUNK):
+            total += (self.rows @ ((images[chunk] - mean) * window) @ self.columns.T).square().sum(dim=0)
+        return total
 
     def _expected(self, coefficients: Tensor, left: Tensor, products: Tensor) -> Tensor:
         """The expected image's frequencies from those of x_t, both B C H W."""
@@ -157,17 +173,6 @@ class MixtureDenoiser(nn.Module):
             expected = self._expected(left.sqrt() * image + (1 - left).sqrt() * noise, left[None], asked)
             errors.append(float((expected - image).square().mean()))
         return torch.from_numpy(np.exp(np.interp(ratio, ratio[tried], np.log(errors)))).float()
-
-
-def _kinds(coefficients: Tensor, count: int) -> list[Tensor]:
-    """Numbers of the images of each kind: k-means of the low frequencies."""
-    if count == 1:
-        return [torch.arange(len(coefficients))]
-    from sklearn.cluster import KMeans
-
-    coarse = coefficients[..., :_COARSE, :_COARSE].flatten(1).double().numpy()
-    labels = KMeans(count, n_init=3, random_state=0).fit_predict(coarse)
-    return [torch.from_numpy(np.flatnonzero(labels == label)) for label in np.unique(labels)]
 
 
 def _cosines(length: int) -> Tensor:

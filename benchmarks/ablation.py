@@ -54,12 +54,12 @@ def _sources(base: TrainSettings) -> Iterator[Variation]:
 
 def _shapes(base: TrainSettings) -> Iterator[Variation]:
     model = base.model
-    unranked = replace(base, model=replace(model, residuals=0))
+    unranked = replace(base, model=replace(model, residual_count=0))
     yield Variation("residual selection", "none: all residuals, in fixed order", unranked)
     # The default keeps all channels of the first two stages; half as many leave something to choose.
-    halves = tuple(max(1, budget // 2) for budget in model.budgets)
+    halves = tuple(max(1, budget // 2) for budget in model.channels)
     narrow = replace(
-        base, model=replace(model, budgets=halves, residuals=min(model.residuals, 2 * sum(halves)))
+        base, model=replace(model, channels=halves, residual_count=min(model.residual_count, 2 * sum(halves)))
     )
     for selection in ("anomaly-aware", "random"):
         changed = replace(narrow, selection=selection)

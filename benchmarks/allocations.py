@@ -13,18 +13,18 @@ import numpy as np
 from common import RESULTS, Row
 from trainings import Workshop
 
-from edgead.budget.choose import choose, residuals_for
-from edgead.budget.measure import Model, measure_models
-from edgead.budget.plan import Limits, Plan
-from edgead.budget.planner import measure_power
-from edgead.budget.predict import CostModel, cost_model
-from edgead.budget.probes import make_probes
-from edgead.budget.space import Space, configuration
+from edgead.allocation.choose import choose, residuals_for
+from edgead.allocation.plan import Limits, Plan
+from edgead.allocation.planner import measure_information
 from edgead.compile.recipe import load_recipe
-from edgead.data.target import Target
+from edgead.cost.design_space import Space, configuration
+from edgead.cost.measure import Model, measure_models
+from edgead.cost.predict import CostModel, cost_model
+from edgead.cost.probes import make_probes
 from edgead.models.backbones import feature_info
-from edgead.models.presets import PRESETS
-from edgead.models.realnet import RealNetConfig
+from edgead.models.realnet.config import RealNetConfig
+from edgead.models.realnet.presets import PRESETS
+from edgead.profiles.target import Target
 from edgead.training.settings import TrainSettings
 
 METRICS = {"image_auroc": "image AUROC", "au_pro": "AU-PRO"}
@@ -52,7 +52,7 @@ def compare_allocations(
     found: list[dict[str, Any]] = []
     for seed in seeds:
         settings = TrainSettings(steps=steps, seed=seed, selection_batches=2 if how.quick else 32)
-        power = {(256, 256): measure_power(data, settings, (256, 256))}
+        power = {(256, 256): measure_information(data, settings, (256, 256))}
 
         def plan(latency: float) -> Plan:
             return choose(
@@ -91,7 +91,7 @@ def proportional(chosen: Plan, costs: CostModel, space: Space) -> RealNetConfig:
     """All stages, with channels in the paper's proportions of theirs, as many as take the plan's time."""
     paper = PRESETS["paper"]
     whole = {info.stage: info.channels for info in feature_info(paper.backbone, paper.stages)}
-    shares = {stage: m / whole[stage] for stage, m in zip(paper.stages, paper.budgets, strict=True)}
+    shares = {stage: m / whole[stage] for stage, m in zip(paper.stages, paper.channels, strict=True)}
     own = {info.stage: info.channels for info in feature_info(space.base.backbone, paper.stages)}
     best: RealNetConfig | None = None
     for bank in reversed(space.bank_sizes(paper.stages)):  # the largest bank that leaves room for channels
@@ -219,7 +219,7 @@ def _table(found: Sequence[dict[str, Any]]) -> str:
     lines = [f"{'':<22}{'budget':>8}{'seed':>6}{'ms':>8}{'AUROC':>9}{'AU-PRO':>9}  channels"]
     for one in found:
         metrics, config = one["metrics"], one["config"]
-        channels = dict(zip(config["stages"], config["budgets"], strict=True))
+        channels = dict(zip(config["stages"], config["channels"], strict=True))
         lines.append(
             f"{one['choice']:<22}{one['budget_ms']:>8g}{one['seed']:>6}{one['measured_ms']:>8.2f}"
             f"{metrics['image_auroc']:>9.4f}{metrics['au_pro']:>9.4f}  {channels}"

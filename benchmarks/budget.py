@@ -27,21 +27,21 @@ import numpy as np
 from allocations import compare_allocations
 from common import ROOT, Row, json_option, quick_option, report
 
-from edgead.budget.choose import choose
-from edgead.budget.measure import CLOCKS, Measured, Model, measure_models, measured_on
-from edgead.budget.parts import network_layers
-from edgead.budget.plan import Limits, Plan
-from edgead.budget.planner import measure_power
-from edgead.budget.power import DiscriminatingPower
-from edgead.budget.predict import TableCosts
-from edgead.budget.probes import draw_configs, make_probes
-from edgead.budget.space import Space
-from edgead.budget.table import MeasuredTable, read_table
-from edgead.budget.toml import table_text
-from edgead.data.target import Target, read_target
+from edgead.allocation.channel_information import ChannelInformation
+from edgead.allocation.choose import choose
+from edgead.allocation.plan import Limits, Plan
+from edgead.allocation.planner import measure_information
+from edgead.cost.compact_layers import network_layers
+from edgead.cost.design_space import Space
+from edgead.cost.measure import CLOCKS, Measured, Model, measure_models, measured_on
+from edgead.cost.predict import TableCosts
+from edgead.cost.probes import draw_configs, make_probes
+from edgead.cost.profile_file import table_text
+from edgead.cost.table import MeasuredTable, read_table
 from edgead.datasets import draw_demo
-from edgead.models.realnet import RealNetConfig
-from edgead.runtime.machine import usable_cores
+from edgead.device.machine import usable_cores
+from edgead.models.realnet.config import RealNetConfig
+from edgead.profiles.target import Target, read_target
 from edgead.training.settings import TrainSettings
 
 try:
@@ -183,14 +183,14 @@ def predictions(
     return table, rows, {"held_out": networks, "table": text}
 
 
-Power = dict[tuple[int, int], DiscriminatingPower]
+Power = dict[tuple[int, int], ChannelInformation]
 
 
 def power_of(how: How) -> Power:
     """What the channels tell on the data that plans are made for."""
     settings = TrainSettings(selection_batches=4 if how.quick else 32)
     click.echo("Measuring what the channels tell ...", err=True)
-    return {(256, 256): measure_power(how.data, settings, (256, 256))}
+    return {(256, 256): measure_information(how.data, settings, (256, 256))}
 
 
 def planned(table: MeasuredTable, power: Power, how: How, budgets: Sequence[float]) -> list[Row]:
@@ -218,7 +218,7 @@ def _met(plan: Plan, one: Measured) -> str:
     config = plan.config
     return (
         f"asked {plan.limits.latency_ms:.2f} ms, predicted {plan.prediction.total_ms:.2f}, "
-        f"measured {one.ms:.2f}: stages {config.stages}, channels {config.budgets}, keeps {plan.kept:.1%}"
+        f"measured {one.ms:.2f}: stages {config.stages}, channels {config.channels}, keeps {plan.kept:.1%}"
     )
 
 
@@ -250,7 +250,7 @@ def _plain(one: Measured) -> dict[str, Any]:
     return {
         "precision": one.precision,
         "stages": config["stages"],
-        "budgets": config["budgets"],
+        "channels": config["channels"],
         "widths": config["reconstruction_widths"],
         "input": [config["input_height"], config["input_width"]],
         "ms": round(one.ms, 3),

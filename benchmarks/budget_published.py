@@ -15,9 +15,9 @@ from collections.abc import Callable, Sequence
 import click
 from common import Row, json_option, quick_option, report
 
-from edgead.budget.analytic import AnalyticModel
-from edgead.budget.layers import layers_of
-from edgead.budget.published import (
+from edgead.cost.analytic import AnalyticModel
+from edgead.cost.layers import layers_of
+from edgead.cost.published import (
     LeftOut,
     PublishedPoint,
     observations,
@@ -26,8 +26,8 @@ from edgead.budget.published import (
     same_device,
     same_device_or_family,
 )
-from edgead.data.target import Target, list_targets
-from edgead.models.presets import realnet_config
+from edgead.models.realnet.presets import realnet_config
+from edgead.profiles.target import Target, list_targets
 
 # The devices and networks that the bar is stated for.
 _DEVICES = ("jetson-orin", "jetson-orin-nx", "jetson-orin-nano-super")

@@ -16,7 +16,7 @@ from typing import Any
 import click
 
 from edgead.cli.options import write_json
-from edgead.runtime.machine import describe_machine, package_versions
+from edgead.device.machine import describe_machine, package_versions
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"

@@ -22,8 +22,8 @@ from common import Row, json_option, quick_option, report
 from edgead.compile.from_run import compile_run
 from edgead.compile.gate import map_correlation
 from edgead.compile.recipe import load_recipe
-from edgead.data.target import Target, list_targets, read_target
 from edgead.errors import AccuracyGateError
+from edgead.profiles.target import Target, list_targets, read_target
 
 DROP, CORRELATION, MEGABYTES = 0.003, 0.98, 6.0
 _NARROW = (64, 128, 128, 64)
@@ -102,7 +102,7 @@ def _graph(
     from edgead.models.families import FAMILIES
     from edgead.models.inspection import fold_for_export
 
-    config = FAMILIES[family].configure(preset, backbone=backbone, budgets=budgets, input_size=(size, size))
+    config = FAMILIES[family].configure(preset, backbone=backbone, channels=budgets, input_size=(size, size))
     return onnx_for_tensorrt(onnx_from_model(fold_for_export(_random(config)), height=size, width=size))
 
 
@@ -113,7 +113,7 @@ def _random(config: Any) -> Any:
     from edgead.models.backbones import build_backbone
     from edgead.models.families import build_network
     from edgead.models.inspection import InspectionModel
-    from edgead.models.score_rule import ScoreRule, fit_rule
+    from edgead.models.scoring.rule import ScoreRule, fit_rule
 
     torch.manual_seed(0)
     backbone = build_backbone(config.backbone, stages=config.stages, weights=None)
@@ -122,7 +122,7 @@ def _random(config: Any) -> Any:
         maps = network.backbone(torch.rand(2, 3, *config.input_size) * 255)
         network.fit_good([maps], torch.Generator().manual_seed(0))
         network(maps)
-        rule = fit_rule(ScoreRule(), network.eval().views(maps))
+        rule = fit_rule(ScoreRule(), network.eval().score_components(maps))
     return InspectionModel(network, rule).eval()
 
 
@@ -194,7 +194,7 @@ def _compiled(run_path: Path, target: Target, folder: Path) -> tuple[str, float,
 
 
 def _evaluated(graph: bytes, samples: Sequence[Any], run: Any) -> tuple[dict[str, Any], list[Any]]:
-    from edgead.evaluation import evaluate
+    from edgead.evaluation.evaluator import evaluate
 
     predict, answers = _predictor(graph, run)
     return evaluate(predict, samples).summary(), answers
@@ -205,7 +205,7 @@ def _predictor(graph: bytes, run: Any) -> tuple[Callable[[np.ndarray], Any], lis
     import onnxruntime
 
     from edgead.compile.export import INPUT, OUTPUTS
-    from edgead.evaluation import Prediction
+    from edgead.evaluation.evaluator import Prediction
     from edgead.images import resize_image
 
     options = onnxruntime.SessionOptions()

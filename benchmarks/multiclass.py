@@ -30,7 +30,7 @@ import edgead
 from edgead.bundle import read_bundle
 from edgead.compile.recipe import Recipe, load_recipe
 from edgead.datasets import draw_demo, open_dataset
-from edgead.evaluation import (
+from edgead.evaluation.evaluator import (
     Evaluation,
     Prediction,
     evaluate,

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from common import Row
 
+from edgead.bench.line_load import LineLoad
 from edgead.bundle import read_bundle
 from edgead.cli.bench_loads import find_line_rate, measure_line_rate
 from edgead.runtime.inspector import Inspector
-from edgead.runtime.line_load import LineLoad
-from edgead.runtime.streaming import StreamSettings
+from edgead.web.stream import StreamSettings
 
 WIDTH = 4096
 SCALE = 4  # lines and columns averaged to a pixel

@@ -30,8 +30,8 @@ def untrained_bundle(folder: Path, *, images: int, calibration_images: int) -> P
     """Compile a model of the default configuration after one step of training: right for latency alone."""
     from edgead.compile.from_run import compile_run
     from edgead.compile.recipe import load_recipe
-    from edgead.data.target import read_target
     from edgead.datasets import draw_demo
+    from edgead.profiles.target import read_target
     from edgead.training.settings import TrainSettings
     from edgead.training.train import train
 

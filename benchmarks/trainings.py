@@ -18,14 +18,14 @@ import torch
 import edgead
 from edgead.compile.from_run import compile_run
 from edgead.compile.recipe import Recipe
-from edgead.data.target import read_target
 from edgead.datasets import open_dataset
 from edgead.datasets.products import Paths
 from edgead.errors import AccuracyGateError
-from edgead.evaluation import Evaluation, evaluate, predictor_from_inspector, predictor_from_module
+from edgead.evaluation.evaluator import Evaluation, evaluate, predictor_from_inspector, predictor_from_module
 from edgead.models.inspection import InspectionModel, look
-from edgead.models.network import Views
-from edgead.models.score_rule import fuse
+from edgead.models.scoring.components import ScoreComponents
+from edgead.models.scoring.rule import fuse
+from edgead.profiles.target import read_target
 from edgead.training.run import RUN_FILE, Run, read_run
 from edgead.training.settings import TrainSettings
 from edgead.training.train import train
@@ -70,7 +70,7 @@ class Workshop:
 
     def __init__(self, folder: Path, *, recipe: Recipe) -> None:
         self.folder, self.recipe = folder, recipe
-        self._seen: tuple[Path | None, dict[bytes, Views]] = (None, {})
+        self._seen: tuple[Path | None, dict[bytes, ScoreComponents]] = (None, {})
         folder.mkdir(parents=True, exist_ok=True)
 
     def run(self, data: Paths, settings: TrainSettings, *, label: str, minutes: float | None = None) -> Run:
@@ -130,7 +130,7 @@ class Workshop:
 class _Remembering(torch.nn.Module):
     """A model whose network looks at each image once, however often its views are weighed anew."""
 
-    def __init__(self, model: InspectionModel, seen: dict[bytes, Views]) -> None:
+    def __init__(self, model: InspectionModel, seen: dict[bytes, ScoreComponents]) -> None:
         super().__init__()
         self.model, self.seen = model, seen
 

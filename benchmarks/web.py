@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from edgead.bundle import read_bundle
 from edgead.runtime.inspector import Inspector
-from edgead.runtime.streaming import ArrayBlock, StreamSettings, WebStream
-from edgead.runtime.tiling import axes_of, tile_starts
-from edgead.runtime.web_rows import WebRows
+from edgead.web.rows import WebRows
+from edgead.web.stream import ArrayBlock, StreamSettings, WebStream
+from edgead.web.tiling import axes_of, tile_starts
 
 WIDTH = 4096
 BLOCK_LINES = 512

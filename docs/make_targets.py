@@ -9,12 +9,12 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from edgead.budget.analytic import PUBLISHED
-from edgead.budget.layers import Layer, layers_of
-from edgead.data.figures import Figure
-from edgead.data.target import Target, list_targets
+from edgead.cost.analytic import PUBLISHED
+from edgead.cost.layers import Layer, layers_of
 from edgead.files import write_bytes
-from edgead.models.presets import realnet_config
+from edgead.models.realnet.presets import realnet_config
+from edgead.profiles.figures import Figure
+from edgead.profiles.target import Target, list_targets
 
 PAGE = Path(__file__).with_name("targets.md")
 README = Path(__file__).parents[1] / "README.md"

@@ -13,21 +13,21 @@ from typing import Any
 import numpy as np
 
 import edgead
+from edgead.bench.latency import ClosedLoop, LatencyRun, measure_closed_loop, summarise_latency
 from edgead.compile.from_run import compile_run
 from edgead.compile.recipe import load_recipe
 from edgead.compile.stages import CompileReport, StageReport
-from edgead.data.target import Target, read_target
 from edgead.datasets import draw_demo, open_dataset
+from edgead.device.machine import describe_machine
 from edgead.errors import AccuracyGateError, TrainingError
-from edgead.evaluation import Evaluation, evaluate, predictor_from_inspector, predictor_from_module
+from edgead.evaluation.evaluator import Evaluation, evaluate, predictor_from_inspector, predictor_from_module
 from edgead.files import write_bytes, write_json
 from edgead.images import read_image
+from edgead.learning.progress import OnProgress
+from edgead.profiles.target import Target, read_target
 from edgead.report import ReportData, latency_from_samples, write_report
 from edgead.report.index import IndexEntry, index_page
 from edgead.runtime.inspector import Inspector
-from edgead.runtime.latency import ClosedLoop, LatencyRun, measure_closed_loop, summarise_latency
-from edgead.runtime.machine import describe_machine
-from edgead.training.loop import OnProgress
 from edgead.training.run import CHECKPOINT_FILE, HISTORY_FILE, RUN_FILE, SPLIT_FILE, WEIGHTS_FILE, Run
 from edgead.training.settings import TrainSettings
 from edgead.training.train import train

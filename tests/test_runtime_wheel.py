@@ -59,7 +59,7 @@ def edgead(installed: Path, *words: str | Path) -> subprocess.CompletedProcess[s
 def test_it_leaves_out_what_needs_torch(installed: Path):
     there = {path.name for path in (installed / "edgead").iterdir() if path.is_dir()}
     assert there.isdisjoint(LEFT_OUT)
-    assert {"bundle", "runtime", "cli", "data"} <= there
+    assert {"bundle", "runtime", "cli", "profiles"} <= there
 
 
 def test_it_opens_verifies_and_inspects(installed: Path, bundle: Path, tmp_path: Path):

@@ -19,19 +19,19 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from edgead.bench.latency import ClosedLoop, LatencyRun
+    from edgead.bench.latency_samples import Samples
+    from edgead.bench.line_load import LineLoad
+    from edgead.bench.open_loop import OpenLoop
     from edgead.bundle import Bundle
     from edgead.cli.bench_loads import Measured
     from edgead.runtime.inspector import Inspector
-    from edgead.runtime.latency import ClosedLoop, LatencyRun
-    from edgead.runtime.line_load import LineLoad
-    from edgead.runtime.open_loop import OpenLoop
-    from edgead.runtime.samples import Samples
 
     Images = Sequence[NDArray[np.uint8]]
 
 
 def _cpus(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int, ...] | None:
-    from edgead.runtime.pinning import parse_cpus
+    from edgead.device.pinning import parse_cpus
 
     return None if value is None else parse_cpus(value)
 
@@ -120,8 +120,8 @@ def _run(
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The report as plain values, and the demands that were not met."""
     from edgead.bundle import read_bundle
+    from edgead.device.pinning import pinned
     from edgead.runtime.inspector import Inspector
-    from edgead.runtime.pinning import pinned
 
     load = asked.scenario()  # wrong settings are told before the engine is loaded
     opened = read_bundle(bundle)
@@ -142,9 +142,9 @@ def _run(
 def _measure(
     inspector: Inspector, images: Images, load: ClosedLoop | OpenLoop | LineLoad, asked: Asked
 ) -> Measured:
+    from edgead.bench.latency import ClosedLoop
+    from edgead.bench.open_loop import OpenLoop
     from edgead.cli.bench_loads import find_line_rate, measure_frames, measure_line_rate
-    from edgead.runtime.latency import ClosedLoop
-    from edgead.runtime.open_loop import OpenLoop
 
     allowed = asked.allow_late
     if isinstance(load, ClosedLoop):
@@ -168,7 +168,7 @@ def _closed(inspector: Inspector, images: Images, scenario: ClosedLoop, asked: A
 
 
 def _compare(paths: tuple[Path, Path], json_path: str | None) -> None:
-    from edgead.runtime.comparison import compare_runs, read_bench_json
+    from edgead.bench.run_comparison import compare_runs, read_bench_json
 
     names = (str(paths[0]), str(paths[1]))
     found = compare_runs(*(read_bench_json(path) for path in paths), names=names)
@@ -189,7 +189,7 @@ def _pictures(arguments: tuple[str, ...], bundle: Bundle) -> Images:
 
 def measure(inspector: Inspector, images: Images, *, scenario: ClosedLoop) -> LatencyRun:
     """Samples by stage: those of the inspector, `total`, `map_and_regions`, and the `engine` alone."""
-    from edgead.runtime.latency import measure_closed_loop
+    from edgead.bench.latency import measure_closed_loop
 
     clock, engine = time.perf_counter_ns, inspector.engine
     prepared = [inspector.prepare(image) for image in images]
@@ -225,7 +225,7 @@ def describe_run(run: LatencyRun, bundle: Bundle, inspector: Inspector, images: 
 def _closed_facts(run: LatencyRun, images: Images) -> dict[str, Any]:
     import dataclasses
 
-    from edgead.runtime.latency import mlperf_rules, summarise_latency
+    from edgead.bench.latency import mlperf_rules, summarise_latency
 
     stages = {stage: summarise_latency(run.samples[stage]) for stage in ("total", "engine")}
     return {
@@ -245,9 +245,9 @@ def describe(
     samples: Mapping[str, Samples], facts: dict[str, Any], bundle: Bundle, inspector: Inspector
 ) -> dict[str, Any]:
     """The report as plain values: what was measured, how, on what, and whether it may be quoted."""
-    from edgead.runtime.latency import PERCENTILES, latency_histogram, summarise_latency
-    from edgead.runtime.machine import describe_machine
-    from edgead.runtime.samples import batches_of, percentile_interval
+    from edgead.bench.latency import PERCENTILES, latency_histogram, summarise_latency
+    from edgead.bench.latency_samples import batches_of, percentile_interval
+    from edgead.device.machine import describe_machine
 
     stated, total = bundle.manifest, samples["total"]
     return {

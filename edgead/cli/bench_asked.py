@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from edgead.errors import UsageError
 
 if TYPE_CHECKING:
-    from edgead.runtime.latency import ClosedLoop
-    from edgead.runtime.line_load import LineLoad
-    from edgead.runtime.open_loop import OpenLoop
+    from edgead.bench.latency import ClosedLoop
+    from edgead.bench.line_load import LineLoad
+    from edgead.bench.open_loop import OpenLoop
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,9 @@ class Asked:
 
     def scenario(self) -> ClosedLoop | OpenLoop | LineLoad:
         """What these options ask for; raises UsageError for settings that cannot be."""
-        from edgead.runtime.latency import ClosedLoop
-        from edgead.runtime.open_loop import Arrivals, OpenLoop, check_deadline
-        from edgead.runtime.tiling import StreamSettings
+        from edgead.bench.latency import ClosedLoop
+        from edgead.bench.open_loop import Arrivals, OpenLoop, check_deadline
+        from edgead.web.tiling import StreamSettings
 
         check_deadline(self.deadline_ms)
         if self.fps is not None:
@@ -80,7 +80,7 @@ class Asked:
             )
         if not self.needs_lines or self.width is None:
             return ClosedLoop(**self.minima)
-        from edgead.runtime.line_load import LineLoad
+        from edgead.bench.line_load import LineLoad
 
         web = StreamSettings(self.columns_per_pixel, self.lines_per_pixel, self.overlap)
         names = ("width", "block_lines", "buffer_lines", "deadline_ms")

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from edgead.cli.progress import progress_share
 
 if TYPE_CHECKING:
+    from edgead.bench.latency_samples import Samples
+    from edgead.bench.line_load import LineLoad, LineRun
+    from edgead.bench.open_loop import OpenLoop
+    from edgead.device.telemetry import Telemetry
     from edgead.runtime.inspector import Inspector
-    from edgead.runtime.line_load import LineLoad, LineRun
-    from edgead.runtime.open_loop import OpenLoop
-    from edgead.runtime.samples import Samples
-    from edgead.runtime.telemetry import Telemetry
 
     Images = Sequence[NDArray[np.uint8]]
 
@@ -41,7 +41,7 @@ class Measured:
 @contextlib.contextmanager
 def watched() -> Iterator[Telemetry]:
     """The platform's telemetry while the block runs."""
-    from edgead.runtime.telemetry import Telemetry
+    from edgead.device.telemetry import Telemetry
 
     with Telemetry() as telemetry:
         yield telemetry
@@ -73,8 +73,8 @@ def measure_frames(
     inspector: Inspector, images: Images, *, scenario: OpenLoop, allow_late: float
 ) -> Measured:
     """Frames at a rate: from the moment at which a frame is due to its score, map and regions."""
-    from edgead.runtime.latency import mlperf_rules
-    from edgead.runtime.open_loop import Arrivals, measure_open_loop
+    from edgead.bench.latency import mlperf_rules
+    from edgead.bench.open_loop import Arrivals, measure_open_loop
 
     clock = time.perf_counter_ns
 
@@ -114,7 +114,7 @@ def measure_line_rate(
     inspector: Inspector, images: Images, *, scenario: LineLoad, allow_late: float
 ) -> Measured:
     """Lines at a rate: from the moment at which the last line of a strip is due to its verdict."""
-    from edgead.runtime.line_load import measure_lines
+    from edgead.bench.line_load import measure_lines
 
     material = web_material(images, scenario)
     with watched() as telemetry, progress_share("Measuring") as on_progress:
@@ -129,9 +129,9 @@ def find_line_rate(
 
     The scenario's own rate is not used. Raises DeadlineError when no rate holds.
     """
+    from edgead.bench.line_load import lines_per_second, measure_lines
+    from edgead.bench.sustained import find_sustained
     from edgead.errors import DeadlineError
-    from edgead.runtime.line_load import lines_per_second, measure_lines
-    from edgead.runtime.sustained import find_sustained
 
     material = web_material(images, scenario)
     watches: list[Telemetry] = []

@@ -17,12 +17,12 @@ def predict_bundle(manifest: Manifest, *, target: str | None, threads: int) -> d
     measures all the same. Raises EdgeadError for a target that was named and cannot be used.
     """
     try:
-        from edgead.budget.predict import cost_model, target_table
-        from edgead.models.realnet import RealNetConfig
+        from edgead.cost.predict import cost_model, target_table
+        from edgead.models.realnet.config import RealNetConfig
     except ModuleNotFoundError as error:
         return {"missing": f"predicting needs {error.name}: pip install 'edgead[train]'"}
-    from edgead.budget.measure import measured_on
-    from edgead.data.target import read_target
+    from edgead.cost.measure import measured_on
+    from edgead.profiles.target import read_target
 
     if manifest.family != RealNetConfig.family or manifest.config.get("reconstruction") != "compact":
         return {"missing": "costs are known of RealNets of compact parts alone"}

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from edgead.runtime.comparison import Comparison
-    from edgead.runtime.samples import Samples
+    from edgead.bench.latency_samples import Samples
+    from edgead.bench.run_comparison import Comparison
 
 _TITLES = {
     "total": "inspect()",

@@ -62,8 +62,8 @@ def command(
     status 3 when INT8 costs more accuracy than the recipe allows; nothing is written then.
     """
     from edgead.compile.recipe import load_recipe
-    from edgead.data.target import read_target
     from edgead.errors import UsageError
+    from edgead.profiles.target import read_target
 
     found = read_target(target)
     chosen = load_recipe(recipe or found.options.get("calibration", "default"))

@@ -68,9 +68,9 @@ def command(bundle: Path | None, seconds: float, engine: str | None, json_path: 
 
 def examine() -> dict[str, Any]:
     """machine, checks of NVIDIA's parts, engines (name -> works, devices, problem), packages, advice."""
+    from edgead.device.machine import describe_machine, package_versions
+    from edgead.device.nvidia import check_nvidia
     from edgead.runtime.engines import ENGINES
-    from edgead.runtime.machine import describe_machine, package_versions
-    from edgead.runtime.nvidia import check_nvidia
 
     checks = check_nvidia()
     engines = {name: _examine_engine(name) for name in ENGINES}
@@ -99,10 +99,10 @@ def try_bundle(path: Path, *, seconds: float, engine: str | None) -> tuple[dict[
 
     Raises BundleError, EngineError, UsageError. A wrong answer is measured all the same.
     """
+    from edgead.bench.latency import ClosedLoop
     from edgead.bundle import read_bundle
     from edgead.cli.bench import describe_run, measure
     from edgead.runtime.inspector import Inspector
-    from edgead.runtime.latency import ClosedLoop
     from edgead.runtime.verification import verify_engine
 
     scenario = ClosedLoop(min_seconds=seconds, min_count=1)
@@ -169,8 +169,8 @@ def _print_trial(trial: dict[str, Any], verification: Verification, json_path: s
 
 
 def _has_run_there(target: str) -> bool:
-    from edgead.data.target import read_target
     from edgead.errors import EdgeadError
+    from edgead.profiles.target import read_target
 
     try:
         return read_target(target).run_on_device

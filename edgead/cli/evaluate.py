@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from edgead.bundle import Manifest, ThresholdSpec
     from edgead.datasets import ImageDataset
-    from edgead.evaluation import Evaluation, Prediction
+    from edgead.evaluation.evaluator import Evaluation, Prediction
     from edgead.report import ReportData
 
 
@@ -92,7 +92,7 @@ def command(
             json_path=json_path,
         )
         return
-    from edgead.evaluation import evaluate
+    from edgead.evaluation.evaluator import evaluate
 
     dataset = _labelled(data)
     opened = _opened(run_or_bundle, engine=engine, threads=threads)
@@ -142,7 +142,7 @@ def _opened(path: Path, *, engine: str | None, threads: int | None) -> Iterator[
 @contextlib.contextmanager
 def _bundle_subject(path: Path, engine: str | None, threads: int | None) -> Iterator[Subject]:
     import edgead
-    from edgead.evaluation import predictor_from_inspector
+    from edgead.evaluation.evaluator import predictor_from_inspector
 
     with edgead.open(path, engine=engine, threads=threads) as inspector:
         stated = inspector.manifest
@@ -184,7 +184,7 @@ def _bundle_fields(stated: Manifest) -> dict[str, Any]:
 
 def _run_subject(path: Path) -> Subject:
     from edgead import __version__
-    from edgead.evaluation import predictor_from_module
+    from edgead.evaluation.evaluator import predictor_from_module
     from edgead.training.run import read_run
 
     run = read_run(path)
@@ -226,8 +226,8 @@ def _at_threshold(evaluation: Evaluation, threshold: float) -> dict[str, Any]:
 
 
 def _report_data(subject: Subject, dataset: ImageDataset, evaluation: Evaluation) -> ReportData:
+    from edgead.device.machine import describe_machine
     from edgead.report import Latency, ReportData
-    from edgead.runtime.machine import describe_machine
 
     latency = None
     if subject.is_timed:

@@ -16,7 +16,7 @@ from edgead.errors import DataError
 
 if TYPE_CHECKING:
     from edgead.cli.evaluate import Subject
-    from edgead.comparison import Comparison, Predict
+    from edgead.evaluation.model_table import Comparison, Predict
 
 TABLE = "table"
 
@@ -35,7 +35,7 @@ def evaluate_many(
     table.json is written after each model and product: an interruption loses the one in work. Raises
     DataError at the end where some have no answer.
     """
-    from edgead.comparison import compare, find_datasets, find_models
+    from edgead.evaluation.model_table import compare, find_datasets, find_models
 
     found = find_models(models)
     datasets, left_out = find_datasets(data)
@@ -68,7 +68,7 @@ def evaluate_many(
 
 def _write(comparison: Comparison, out: Path) -> None:
     from edgead.files import write_bytes
-    from edgead.report.comparison import csv_text, html, latency_plots, markdown
+    from edgead.report.model_table import csv_text, html, latency_plots, markdown
 
     for suffix, text in (
         (".md", markdown(comparison)),
@@ -81,7 +81,7 @@ def _write(comparison: Comparison, out: Path) -> None:
 
 
 def _print(comparison: Comparison, out: Path) -> None:
-    from edgead.comparison import ADER_COLUMNS
+    from edgead.evaluation.model_table import ADER_COLUMNS
 
     rows = comparison.rows()
     width = max(len(f"{row.model} on {row.dataset}") for row in rows)

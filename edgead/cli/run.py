@@ -84,7 +84,7 @@ def command(
     bundle's unless given.
     """
     import edgead
-    from edgead.runtime.cameras import is_address
+    from edgead.cameras import is_address
 
     cameras = [image for image in images if is_address(image)]
     if cameras and len(cameras) < len(images):
@@ -93,7 +93,7 @@ def command(
         )
     if cameras:
         from edgead.cli.run_cameras import Destinations, run_cameras
-        from edgead.runtime.streaming import StreamSettings
+        from edgead.web.stream import StreamSettings
 
         run_cameras(
             bundle,

@@ -18,11 +18,11 @@ from edgead.cli.options import write_json
 from edgead.errors import CameraError, EdgeadError, UsageError
 
 if TYPE_CHECKING:
-    from edgead.runtime.cameras import Camera
-    from edgead.runtime.inspection import Inspected
+    from edgead.cameras import Camera
+    from edgead.inspection.camera import Inspected
     from edgead.runtime.inspector import Inspector
-    from edgead.runtime.streaming import StreamSettings
-    from edgead.runtime.verdicts import Sink, Verdict
+    from edgead.verdicts import Sink, Verdict
+    from edgead.web.stream import StreamSettings
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def run_cameras(
 ) -> None:
     """Inspect until every camera has ended, or a signal says so; raises what ends a camera for good."""
     import edgead
-    from edgead.runtime.cameras import open_camera
+    from edgead.cameras import open_camera
 
     if len(set(addresses)) != len(addresses):
         raise UsageError("The same camera is named twice. Name each once.")
@@ -107,7 +107,7 @@ def _inspect(
     out: Path | None,
 ) -> None:
     """One camera's thread, from its first frame to its last."""
-    from edgead.runtime.inspection import inspect_camera, inspect_web_camera
+    from edgead.inspection.camera import inspect_camera, inspect_web_camera
 
     counts = run.counts.setdefault(camera.name, _Counts())
     try:
@@ -148,7 +148,7 @@ def _count(counts: _Counts, verdict: Verdict) -> None:
 
 
 def _sinks(destinations: Destinations) -> Iterator[Sink]:
-    from edgead.runtime.verdicts import CallbackSink, JsonLinesSink
+    from edgead.verdicts import CallbackSink, JsonLinesSink
 
     if destinations.out is not None:
         _make_folder(destinations.out)
@@ -160,7 +160,7 @@ def _sinks(destinations: Destinations) -> Iterator[Sink]:
     else:
         yield JsonLinesSink(lines, tell=_tell)
     if destinations.mqtt is not None:
-        from edgead.runtime.verdicts.mqtt import MqttSink
+        from edgead.verdicts.mqtt import MqttSink
 
         spool = destinations.spool or _default_spool(destinations.mqtt)
         yield MqttSink(destinations.mqtt, spool=spool, tell=_tell)

@@ -13,7 +13,7 @@ import click
 from edgead.cli.progress import is_watched
 
 if TYPE_CHECKING:
-    from edgead.training.loop import Progress
+    from edgead.learning.progress import Progress
 
 _LINE_SECONDS = 30.0  # between two lines where nobody watches
 _WORDS = {

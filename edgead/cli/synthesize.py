@@ -134,6 +134,7 @@ def sample_command(
 
     However the work is split, image number k is the same. Given again, the command draws what is missing.
     """
+    from edgead.learning.process import keep_large_blocks
     from edgead.synthesis.diffusion.drawing import (
         OWN_LICENCE,
         DrawSettings,
@@ -141,7 +142,6 @@ def sample_command(
         draw_set,
         usual_chain,
     )
-    from edgead.training.process import keep_large_blocks
 
     number, parts, rank = _part(part)
     keep_large_blocks()
@@ -200,8 +200,8 @@ def sheet_command(
 
 
 def _read(model: Path, *, rank: int = 0) -> DiffusionModel:
+    from edgead.learning.distributed import device_for_rank
     from edgead.synthesis.diffusion.model import read_model
-    from edgead.training.distributed import device_for_rank
 
     return read_model(model, device=device_for_rank(rank))
 

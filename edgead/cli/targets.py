@@ -11,8 +11,8 @@ from edgead.cli.name_or_command import NameOrCommand
 from edgead.cli.options import json_option, write_json
 
 if TYPE_CHECKING:
-    from edgead.data.figures import Figure
-    from edgead.data.target import Target
+    from edgead.profiles.figures import Figure
+    from edgead.profiles.target import Target
 
 # Beside NAME there are commands; as everywhere, each is imported on its first use.
 COMMANDS = {"measure": "edgead.cli.targets_measure"}
@@ -41,7 +41,7 @@ def command(ctx: click.Context, json_path: str | None) -> None:
     """
     if ctx.invoked_subcommand is not None:
         return
-    from edgead.data.target import list_targets
+    from edgead.profiles.target import list_targets
 
     targets = list_targets()
     if json_path is not None:
@@ -60,7 +60,7 @@ def command(ctx: click.Context, json_path: str | None) -> None:
 @click.pass_context
 def _show(ctx: click.Context, name: str, json_path: str | None) -> None:
     """Show a target: what runs there, its power modes, and where each figure comes from."""
-    from edgead.data.target import read_target
+    from edgead.profiles.target import read_target
 
     target = read_target(name)
     if json_path is None and ctx.parent is not None:
@@ -81,7 +81,7 @@ def _summary(target: Target) -> str:
 
 
 def _lines(target: Target) -> list[str]:
-    from edgead.data.target import DEVICE_FIGURES, MODE_FIGURES
+    from edgead.profiles.target import DEVICE_FIGURES, MODE_FIGURES
 
     lines = [f"{target.name}: {target.description}", _summary(target)]
     lines += [f"option {name}: {value}" for name, value in target.options.items()]

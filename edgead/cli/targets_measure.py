@@ -14,8 +14,8 @@ from edgead.cli.progress import is_watched, progress_share
 from edgead.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from edgead.budget.measure import Measured, Model
-    from edgead.data.target import Target
+    from edgead.cost.measure import Measured, Model
+    from edgead.profiles.target import Target
 
 _INDEX = "models.json"
 
@@ -78,7 +78,7 @@ def command(
       edgead targets measure --make-models models/         # on a workstation
       edgead targets measure --models models/ --out my-device.toml --target arm-cpu
     """
-    from edgead.data.target import read_target
+    from edgead.profiles.target import read_target
 
     base = read_target(target)
     asked = _precisions(base, precisions)
@@ -124,11 +124,11 @@ def _make(folder: Path, precisions: Sequence[str], **drawn: Any) -> None:
         raise UsageError(f"{folder} is not an empty folder. Give a new one.")
     if is_watched():
         click.echo("Loading torch ...", err=True)
-    from edgead.budget.probes import draw_configs, make_probes
-    from edgead.budget.space import Space
     from edgead.cli.train import input_size_from_text
+    from edgead.cost.design_space import Space
+    from edgead.cost.probes import draw_configs, make_probes
     from edgead.files import write_bytes
-    from edgead.models.presets import realnet_config
+    from edgead.models.realnet.presets import realnet_config
 
     size = input_size_from_text(drawn["input_size"])
     base = realnet_config(backbone=drawn["backbone"], input_size=size)
@@ -147,11 +147,11 @@ def _measure(
 ) -> dict[str, Any]:
     import dataclasses
 
-    from edgead.budget.measure import measure_models, measured_on
-    from edgead.budget.toml import profile_with_table
-    from edgead.data import read_data_text
+    from edgead.cost.measure import measure_models, measured_on
+    from edgead.cost.profile_file import profile_with_table
+    from edgead.device.machine import usable_cores
     from edgead.files import write_bytes
-    from edgead.runtime.machine import usable_cores
+    from edgead.profiles import read_data_text
 
     models = models_of(folder)
     threads = threads or usable_cores()
@@ -171,7 +171,7 @@ def _measure(
 
 
 def models_of(folder: Path) -> list[Model]:
-    from edgead.budget.measure import Model
+    from edgead.cost.measure import Model
 
     path = folder / _INDEX
     try:

@@ -120,7 +120,7 @@ def settings_of_options(*, minutes: float | None, **chosen: Any) -> TrainSetting
         chosen["preset"],
         backbone=chosen["backbone"],
         stages=_numbers("--stages", chosen["stages"]),
-        budgets=_numbers("--budgets", chosen["budgets"]),
+        channels=_numbers("--budgets", chosen["budgets"]),
         input_size=input_size_from_text(chosen["input_size"]),
     )
     given = {

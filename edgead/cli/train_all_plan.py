@@ -97,7 +97,7 @@ def read_plan(path: Path) -> TrainingPlan:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    from edgead.data import read_toml
+    from edgead.profiles import read_toml
 
     if not path.is_file():
         raise DataError(

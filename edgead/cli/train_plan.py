@@ -16,7 +16,7 @@ from edgead.cli.progress import is_watched, progress_share
 from edgead.errors import UsageError
 
 if TYPE_CHECKING:
-    from edgead.budget.plan import Plan
+    from edgead.allocation.plan import Plan
     from edgead.training.settings import TrainSettings
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -79,10 +79,10 @@ def planned_settings(
             raise UsageError(f"{option} and a budget: the budget chooses them. Leave one of the two out.")
     if input_sizes is not None and chosen["input_size"] is not None:
         raise UsageError("Give --input-size or --input-sizes, not both: the second is to choose among.")
-    from edgead.budget.plan import Limits
-    from edgead.budget.planner import Asked, kept_plan, plan_file, plan_training, planned
-    from edgead.data.target import read_target
+    from edgead.allocation.plan import Limits
+    from edgead.allocation.planner import Asked, kept_plan, plan_file, plan_training, planned
     from edgead.files import write_json as write_json_file
+    from edgead.profiles.target import read_target
     from edgead.training.run import PLAN_FILE
     from edgead.training.train import check_out
 

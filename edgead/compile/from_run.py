@@ -17,11 +17,11 @@ from edgead.compile.image_sets import NamedImage, draw_calibration, draw_gate_se
 from edgead.compile.pipeline import ImageSets, Provenance, compile_model
 from edgead.compile.recipe import Recipe, load_recipe
 from edgead.compile.stages import CompileReport, StageReport
-from edgead.data.target import Target
 from edgead.datasets import Products, Sample
 from edgead.errors import CompileError
 from edgead.images import read_image, resize_image
 from edgead.models.inspection import InspectionModel, fold_for_export
+from edgead.profiles.target import Target
 from edgead.training.run import Run, read_run
 from edgead.training.threshold import threshold_of_products
 from edgead.training.train import products_of_run

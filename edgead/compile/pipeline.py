@@ -40,8 +40,8 @@ from edgead.compile.recipe import Recipe
 from edgead.compile.reference import reference_from_answers, reference_images
 from edgead.compile.stages import CompileReport, StageLog, StageReport
 from edgead.compile.tensorrt_graph import onnx_for_tensorrt
-from edgead.data.target import Target
 from edgead.errors import CompileError, UnknownNameError
+from edgead.profiles.target import Target
 from edgead.runtime.engines import ENGINES
 from edgead.runtime.engines.base import HALF_MODEL
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
-from edgead.data import list_data, read_data
 from edgead.errors import UsageError
+from edgead.profiles import list_data, read_data
 
 _T = TypeVar("_T")
 _ACTIVATIONS = ("per-tensor", "per-channel", "signed-per-tensor")

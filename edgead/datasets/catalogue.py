@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edgead.data import read_toml
 from edgead.datasets.folders import open_collection
 from edgead.datasets.listing import folders_in, images_in, some
 from edgead.datasets.samples import ImageDataset
 from edgead.errors import DataError, UnknownNameError
+from edgead.profiles import read_toml
 
 TEXTURES = "textures"
 _COUNTED = ("good to train on", "good to test on", "defective to test on", "good set apart")

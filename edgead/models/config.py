@@ -9,6 +9,8 @@ from typing import Any, ClassVar, TypeVar
 
 from edgead.errors import DataError
 
+# Names that fields had in earlier runs and bundles.
+_OLD_NAMES = {"budgets": "channels", "residual": "residual_kind", "residuals": "residual_count"}
 C = TypeVar("C", bound="ModelConfig")
 
 
@@ -20,7 +22,7 @@ class ModelConfig(abc.ABC):
 
     backbone: str
     stages: tuple[int, ...]
-    budgets: tuple[int, ...]  # channels kept of each stage, chosen by AFS; empty: all of them, unchosen
+    channels: tuple[int, ...]  # channels kept of each stage, chosen by AFS; empty: all of them, unchosen
     input_height: int
     input_width: int
 
@@ -45,7 +47,8 @@ class ModelConfig(abc.ABC):
 
     @classmethod
     def from_json(cls: type[C], content: Mapping[str, Any]) -> C:
-        """Read what `to_json` wrote; DataError for unknown or missing fields."""
+        """Read what `to_json` wrote, in earlier versions too; DataError for unknown or missing fields."""
+        content = {_OLD_NAMES.get(name, name): value for name, value in content.items()}
         names = {field.name for field in fields(cls)}  # type: ignore[arg-type]
         if set(content) != names:
             raise DataError(

@@ -14,20 +14,23 @@ from typing import Any
 from edgead.errors import UnknownNameError
 from edgead.models.backbones import Backbone
 from edgead.models.config import ModelConfig
-from edgead.models.feature_selection import FeatureSelection, all_channels, first_channels
-from edgead.models.invad import PRESETS as INVAD_PRESETS
-from edgead.models.invad import InvAD, InvADConfig, invad_config
+from edgead.models.features.selection import FeatureSelection, all_channels, first_channels
+from edgead.models.invad.config import InvADConfig
+from edgead.models.invad.network import InvAD
+from edgead.models.invad.presets import PRESETS as INVAD_PRESETS
+from edgead.models.invad.presets import invad_config
 from edgead.models.network import InspectionNetwork
-from edgead.models.presets import PRESETS, realnet_config
-from edgead.models.presets import TRAINING as REALNET_TRAINING
-from edgead.models.realnet import RealNet, RealNetConfig
+from edgead.models.realnet.config import RealNetConfig
+from edgead.models.realnet.network import RealNet
+from edgead.models.realnet.presets import PRESETS, realnet_config
+from edgead.models.realnet.presets import TRAINING as REALNET_TRAINING
 
 
 @dataclass(frozen=True)
 class Family:
     """One kind of model.
 
-    `configure(preset, backbone=, stages=, budgets=, input_size=)` makes a configuration from a preset's.
+    `configure(preset, backbone=, stages=, channels=, input_size=)` makes a configuration from a preset's.
     `training` maps presets to the settings of a training (fields of TrainSettings) that go with them, where
     they differ from the usual ones.
     """
@@ -81,10 +84,10 @@ def build_network(
 
 
 def unmeasured_selection(config: ModelConfig, backbone: Backbone) -> FeatureSelection:
-    """All channels where the configuration has no budgets, otherwise the first ones."""
-    if not config.budgets:
+    """All channels where the configuration has no channels, otherwise the first ones."""
+    if not config.channels:
         return all_channels(backbone.feature_info)
-    return first_channels(backbone.feature_info, config.budgets)
+    return first_channels(backbone.feature_info, config.channels)
 
 
 def training_settings(family: str, preset: str) -> Mapping[str, Any]:

@@ -9,13 +9,14 @@ from typing import cast
 from torch import Tensor, nn
 
 from edgead.models.folding import fold_backbone, fold_batch_norms
-from edgead.models.network import InspectionNetwork, Views
-from edgead.models.score_rule import ScoreRule, fuse
+from edgead.models.network import InspectionNetwork
+from edgead.models.scoring.components import ScoreComponents
+from edgead.models.scoring.rule import ScoreRule, fuse
 
 
-def look(network: InspectionNetwork, maps: Sequence[Tensor]) -> Views:
+def look(network: InspectionNetwork, maps: Sequence[Tensor]) -> ScoreComponents:
     """The network's views of the backbone's maps, with what tells the product."""
-    return replace(network.views(list(maps)), context=maps[-1].mean(dim=(2, 3)))
+    return replace(network.score_components(list(maps)), context=maps[-1].mean(dim=(2, 3)))
 
 
 class _ProductScales(nn.Module):
@@ -58,7 +59,7 @@ class InspectionModel(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         maps = self.backbone(images.permute(0, 3, 1, 2).float())
         if self.rule.teller is None:
-            return fuse(self.network.views(maps), self.rule)
+            return fuse(self.network.score_components(maps), self.rule)
         views = look(self.network, maps)
         return fuse(views, self.products(views.context))
 

@@ -13,40 +13,11 @@ from torch import Tensor, nn
 
 from edgead.models.backbones import Backbone
 from edgead.models.config import ModelConfig
-from edgead.models.feature_selection import FeatureSelection
+from edgead.models.features.selection import FeatureSelection
+from edgead.models.scoring.components import ScoreComponents
 
 _WARM_UP_STEPS = 50
 _LAST_RATE = 0.02  # of the learning rate, where the cosine ends
-
-
-@dataclass(frozen=True)
-class Views:
-    """What speaks for an anomaly, each at its own resolution, B h w; higher is more anomalous.
-
-    logits: a discriminator's; None without one. residuals: between features and their reconstruction, one
-    for each stage that counts or one for all. distances: to the good features; None without a bank. Logits
-    or residuals there must be: the first of them sets the resolution of the map. context, B C: means of the
-    deepest channels, which tell the product; None where it does not matter.
-    """
-
-    logits: Tensor | None
-    residuals: list[Tensor]
-    distances: Tensor | None = None
-    context: Tensor | None = None
-
-    def of(self, images: Tensor) -> Views:
-        """The views of some images; images: bool B."""
-
-        def some(view: Tensor | None) -> Tensor | None:
-            return None if view is None else view[images]
-
-        residuals = [view[images] for view in self.residuals]
-        return Views(some(self.logits), residuals, some(self.distances), some(self.context))
-
-    @property
-    def finest(self) -> Tensor:
-        """The view whose resolution the map has."""
-        return self.residuals[0] if self.logits is None else self.logits
 
 
 @dataclass(frozen=True)
@@ -133,7 +104,7 @@ class InspectionNetwork(nn.Module, abc.ABC):
         """The losses by name of `output = self(batch.inputs)`, each a scalar of float32."""
 
     @abc.abstractmethod
-    def views(self, maps: Sequence[Tensor]) -> Views:
+    def score_components(self, maps: Sequence[Tensor]) -> ScoreComponents:
         """What the network makes of the backbone's maps when it inspects."""
 
     def fold(self) -> None:

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from edgead.errors import UsageError
 from edgead.models.backbones import Backbone, build_backbone
-from edgead.models.feature_selection import FeatureSelection, SelectChannels, first_channels
-from edgead.models.paper_reconstruction import PaperReconstruction
-from edgead.models.residual_selection import (
+from edgead.models.features.selection import FeatureSelection, SelectChannels, first_channels
+from edgead.models.realnet.parts.paper_reconstruction import PaperReconstruction
+from edgead.models.realnet.parts.residual_selection import (
     PaperDiscriminator,
     ResidualSelection,
     squared_residual,
@@ -24,7 +24,7 @@ from edgead.models.residual_selection import (
 )
 
 PAPER_BACKBONE = "wide_resnet50_2"
-PAPER_BUDGETS = (256, 512, 512, 256)
+PAPER_CHANNELS = (256, 512, 512, 256)
 PAPER_RESIDUALS = 512
 _SCORE_WINDOW = 16  # pixels
 
@@ -50,9 +50,9 @@ class PaperRealNet(nn.Module):
             )
         self.backbone = backbone
         self.select = SelectChannels(selection)
-        self.reconstructions = nn.ModuleList(PaperReconstruction(m) for m in selection.budgets)
+        self.reconstructions = nn.ModuleList(PaperReconstruction(m) for m in selection.channels)
         self.residual_selection = ResidualSelection(
-            sum(selection.budgets), by_max=residuals - residuals // 2, by_mean=residuals // 2
+            sum(selection.channels), by_max=residuals - residuals // 2, by_mean=residuals // 2
         )
         self.discriminator = PaperDiscriminator(residuals)
 
@@ -92,16 +92,16 @@ def paper_realnet(
     *,
     backbone: str = PAPER_BACKBONE,
     stages: Sequence[int] = (1, 2, 3, 4),
-    budgets: Sequence[int] = PAPER_BUDGETS,
+    channels: Sequence[int] = PAPER_CHANNELS,
     residuals: int = PAPER_RESIDUALS,
     selection: FeatureSelection | None = None,
     weights: str | None = None,
 ) -> PaperRealNet:
     """Build the published network, by default at its published size (591 M parameters).
 
-    Without a `selection` the first `budgets[k]` channels of each stage stand in: right for costs and timing,
+    Without a `selection` the first `channels[k]` channels of each stage stand in: right for costs and timing,
     wrong for accuracy. Under `torch.device("meta")` nothing is allocated.
     """
     network = build_backbone(backbone, stages=stages, weights=weights)
-    chosen = selection or first_channels(network.feature_info, budgets)
+    chosen = selection or first_channels(network.feature_info, channels)
     return PaperRealNet(network, chosen, residuals=residuals)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from edgead.bundle import ThresholdSpec
 from edgead.errors import UsageError
-from edgead.evaluation import Evaluation
+from edgead.evaluation.evaluator import Evaluation
 
 NOT_MEASURED = "not measured"
 PERCENTILES = (50.0, 90.0, 99.0, 99.9)

@@ -15,9 +15,10 @@ import numpy as np
 from markupsafe import Markup
 
 from edgead.errors import DataError
-from edgead.evaluation import GOOD, Evaluation
+from edgead.evaluation.evaluator import GOOD, Evaluation
 from edgead.files import write_bytes
-from edgead.report import budget, figures
+from edgead.report import allocation as budget
+from edgead.report import figures
 from edgead.report.data import NOT_MEASURED, ReportData
 from edgead.report.pictures import case_groups, heat_scale, scale_legend, verdict_of
 

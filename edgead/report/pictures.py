@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from edgead.errors import DataError
-from edgead.evaluation import Evaluation, Record, resized_map
+from edgead.evaluation.evaluator import Evaluation, Record, resized_map
 from edgead.images import read_image, read_mask
 from edgead.runtime.overlay import heatmap_overlay
 from edgead.runtime.result import half_height

@@ -17,9 +17,9 @@ from edgead.synthesis.diffusion.sets import AnomalySet
 from edgead.synthesis.diffusion.source import DiffusionSource
 from edgead.synthesis.foreground import ForegroundFinder, find_foreground
 from edgead.synthesis.masks import anchor_in, random_walk, stroke_coverage
-from edgead.synthesis.near import NearSource
 from edgead.synthesis.seamless import SeamlessSource
 from edgead.synthesis.sources import AnomalySource, Material
+from edgead.synthesis.subtle import SubtleSource
 from edgead.synthesis.texture_bank import TextureBank
 from edgead.synthesis.textures import TextureSource
 
@@ -30,7 +30,7 @@ Mask = npt.NDArray[np.bool_]
 
 # Those that need nothing but the good images, and those that need a set of drawn anomalies as well.
 SOURCES: dict[str, type[AnomalySource]] = {
-    source.name: source for source in (TextureSource, CutPasteSource, SeamlessSource, NearSource)
+    source.name: source for source in (TextureSource, CutPasteSource, SeamlessSource, SubtleSource)
 }
 SET_SOURCES: dict[str, type[AnomalySource]] = {DiffusionSource.name: DiffusionSource}
 DEFAULT_MIX: Mapping[str, float] = {"textures": 0.15, "cutpaste": 0.15, "seamless": 0.2, "near": 0.5}

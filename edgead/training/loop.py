@@ -6,8 +6,7 @@ import copy
 import functools
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,24 +16,23 @@ from torch.optim import Optimizer
 
 from edgead.errors import TrainingError
 from edgead.files import write_bytes
-from edgead.models.backbones import build_backbone
-from edgead.models.families import build_network, unmeasured_selection
-from edgead.models.feature_selection import ChannelScorer, FeatureSelection, random_channels
-from edgead.models.folding import fold_backbone
-from edgead.models.network import FeatureBatch, InspectionNetwork
-from edgead.training.checkpoint import (
+from edgead.learning.checkpoint import (
     Checkpoint,
     load_checkpoint,
     optimizer_tensors,
     restore_optimizer,
     save_checkpoint,
 )
-from edgead.training.distributed import average_gradients, same_for_all, take_from_first
-from edgead.training.features import FeatureExtractor, GoodFeatures
-from edgead.training.pace import TIMED_STEPS, Pace
-from edgead.training.process import bfloat16_pays, keep_large_blocks, one_core_for_workers
-from edgead.training.run import CHECKPOINT_FILE, HISTORY_FILE
-from edgead.training.samples import (
+from edgead.learning.distributed import average_gradients, same_for_all, take_from_first
+from edgead.learning.pace import TIMED_STEPS, Pace
+from edgead.learning.process import bfloat16_pays, keep_large_blocks, one_core_for_workers
+from edgead.learning.progress import OnProgress, Progress
+from edgead.models.backbones import build_backbone
+from edgead.models.families import build_network, unmeasured_selection
+from edgead.models.features.selection import ChannelScorer, FeatureSelection, random_channels
+from edgead.models.folding import fold_backbone
+from edgead.models.network import FeatureBatch, InspectionNetwork
+from edgead.training.batches import (
     Batch,
     BatchStream,
     Draw,
@@ -43,23 +41,12 @@ from edgead.training.samples import (
     good_batches,
     make_synthesizer,
 )
+from edgead.training.features import FeatureExtractor, GoodFeatures
+from edgead.training.run import CHECKPOINT_FILE, HISTORY_FILE
 from edgead.training.settings import TrainSettings
 
 SELECTING, TRAINING = 1, 0  # purposes of random draws, so that no two share their numbers
 _STATISTICS_IMAGES = 4096  # at most; beyond it statistics are those of a draw of images
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a training stands; `losses` are of the last step."""
-
-    stage: str
-    step: int
-    steps: int
-    losses: Mapping[str, float]
-
-
-OnProgress = Callable[[Progress], None]
 
 
 class Trainer:
@@ -136,17 +123,17 @@ class Trainer:
         return network.cpu().eval()
 
     def _select(self, good: GoodFeatures) -> FeatureSelection:
-        infos, budgets = self.backbone.feature_info, self.settings.model.budgets
-        if not budgets or self.settings.selection == "first":
+        infos, channels = self.backbone.feature_info, self.settings.model.channels
+        if not channels or self.settings.selection == "first":
             return unmeasured_selection(self.settings.model, self.backbone)
         if self.settings.selection == "random":
-            return random_channels(infos, budgets, seed=self.settings.seed)
+            return random_channels(infos, channels, seed=self.settings.seed)
         scorer = ChannelScorer(infos)
         total = self.settings.selection_batches
         for number, batch in enumerate(self._stream(SELECTING, rank=0).batches(0, total)):
             scorer.add(good(batch.origins), self.extractor(batch.anomalous), batch.masks)
             self._tell(Progress("selection", number + 1, total, {}))
-        return scorer.select(budgets)
+        return scorer.select(channels)
 
     def _fit_statistics(self, network: InspectionNetwork, good: GoodFeatures) -> int:
         """Fit what comes from good images without gradients; returns the first step."""

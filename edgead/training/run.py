@@ -18,13 +18,13 @@ from typing import Any
 
 from edgead.bundle import ThresholdSpec
 from edgead.errors import DataError, TrainingError
+from edgead.learning.checkpoint import load_tensors
 from edgead.models.backbones import build_backbone
 from edgead.models.config import ModelConfig
 from edgead.models.families import build_network
-from edgead.models.feature_selection import FeatureSelection
+from edgead.models.features.selection import FeatureSelection
 from edgead.models.inspection import InspectionModel
-from edgead.models.score_rule import ScoreRule
-from edgead.training.checkpoint import load_tensors
+from edgead.models.scoring.rule import ScoreRule
 from edgead.training.settings import TrainSettings
 
 SCHEMA_VERSION = 1
@@ -95,7 +95,7 @@ class Run:
         """Which images chose what, in words for a report."""
         return {
             "weights": "the last step; no checkpoint was selected",
-            "channels": "synthetic anomalies on training images" if self.config.budgets else "all are kept",
+            "channels": "synthetic anomalies on training images" if self.config.channels else "all are kept",
             "scales of the score": f"{self.threshold.good_images} good images held out of training",
             "threshold": f"{self.threshold.good_images} good images ({self.threshold.method})",
         }

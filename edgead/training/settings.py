@@ -10,8 +10,8 @@ from typing import Any
 from edgead.errors import DataError, UnknownNameError, UsageError
 from edgead.models.config import ModelConfig
 from edgead.models.families import model_family
-from edgead.models.realnet import RealNetConfig
-from edgead.models.score_rule import ScoreRule
+from edgead.models.realnet.config import RealNetConfig
+from edgead.models.scoring.rule import ScoreRule
 from edgead.synthesis import DEFAULT_MIX
 
 # How channels are chosen: by AFS (RealNet's), the first ones, or a random draw; the last two to compare with.

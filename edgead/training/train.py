@@ -22,16 +22,19 @@ from edgead.datasets import Products, Sample, open_products
 from edgead.datasets.products import Paths
 from edgead.errors import TrainingError, UsageError
 from edgead.files import write_json
+from edgead.learning.checkpoint import save_tensors
+from edgead.learning.distributed import device_for_rank, process_group, share_batch
+from edgead.learning.progress import OnProgress, Progress
 from edgead.metrics import PixelAccumulator, image_metrics
 from edgead.models.backbones import backbone_spec
 from edgead.models.inspection import InspectionModel, look
-from edgead.models.network import InspectionNetwork, Views
-from edgead.models.score_rule import ScoreRule, fit_rule, fuse
+from edgead.models.network import InspectionNetwork
+from edgead.models.scoring.components import ScoreComponents
+from edgead.models.scoring.rule import ScoreRule, fit_rule, fuse
 from edgead.synthesis import SyntheticSample
 from edgead.synthesis.diffusion.sets import open_set
-from edgead.training.checkpoint import save_tensors
-from edgead.training.distributed import device_for_rank, process_group, share_batch
-from edgead.training.loop import OnProgress, Progress, Trainer
+from edgead.training.batches import Images, load_images, product_synthesizers
+from edgead.training.loop import Trainer
 from edgead.training.run import (
     CHECKPOINT_FILE,
     HISTORY_FILE,
@@ -43,7 +46,6 @@ from edgead.training.run import (
     Run,
     read_run,
 )
-from edgead.training.samples import Images, load_images, product_synthesizers
 from edgead.training.settings import TrainSettings
 from edgead.training.threshold import threshold_of_products
 
@@ -153,13 +155,13 @@ def products_of_run(run: Run) -> Products:
 
 
 @torch.no_grad()
-def all_views(network: InspectionNetwork, images: Images) -> Views:
+def all_score_components(network: InspectionNetwork, images: Images) -> ScoreComponents:
     """The views of images uint8 N H W 3, in float32 as deployed."""
     parts = []
     for start in range(0, len(images), _CHUNK):
         pixels = torch.from_numpy(images[start : start + _CHUNK]).permute(0, 3, 1, 2).float()
         parts.append(look(network, network.backbone(pixels)))
-    return Views(
+    return ScoreComponents(
         logits=_joined([part.logits for part in parts]),
         residuals=[torch.cat(stage) for stage in zip(*(part.residuals for part in parts), strict=True)],
         distances=_joined([part.distances for part in parts]),
@@ -177,7 +179,7 @@ def _conclude(
 ) -> tuple[InspectionModel, ThresholdSpec, dict[str, float | None]]:
     """Fit the score's scales and the threshold on held-out good images; measure on anomalies made on them."""
     network.backbone.float().cpu()
-    views = all_views(network, held_out.good)
+    views = all_score_components(network, held_out.good)
     rule = fit_rule(settings.rule, views, held_out.products)
     good_maps, good_scores = fuse(views, rule)
     peaks = good_maps.flatten(1).amax(dim=1)
@@ -185,7 +187,7 @@ def _conclude(
         good_scores.tolist(), peaks.tolist(), held_out.products, false_alarm_rate=settings.false_alarm_rate
     )
     anomalous = np.stack([sample.image for sample in held_out.anomalies])
-    maps, scores = fuse(all_views(network, anomalous), rule)
+    maps, scores = fuse(all_score_components(network, anomalous), rule)
     masks = [sample.mask for sample in held_out.anomalies]
     figures = _validation_figures(good_maps, good_scores, maps, scores, masks)
     return InspectionModel(network, rule), threshold, figures
@@ -312,4 +314,12 @@ def _is_ours(path: Path) -> bool:
     return path.name in known or path.name.startswith(tuple(f".{name}." for name in known))
 
 
-__all__ = ["HeldOut", "ScoreRule", "all_views", "held_out_set", "load_held_out", "products_of_run", "train"]
+__all__ = [
+    "HeldOut",
+    "ScoreRule",
+    "all_score_components",
+    "held_out_set",
+    "load_held_out",
+    "products_of_run",
+    "train",
+]

@@ -35,7 +35,7 @@ typedef void on_defect(void *host, const reject *defect);
 
 /* The loop in C: takes blocks, has them inspected, calls back. The PyObjects are used with the GIL only. */
 typedef struct inspection {
-    PyObject *lines, *web; /* edgead.LineBuffer, edgead.runtime.streaming.WebStream */
+    PyObject *lines, *web; /* edgead.LineBuffer, edgead.web.stream.WebStream */
     edgead_line_buffer *buffer;
     on_defect *call_back;
     void *host;

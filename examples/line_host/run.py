@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 import edgead
 from edgead.images import read_image
-from edgead.runtime.streaming import WebStream, inspect_web
+from edgead.web.stream import WebStream, inspect_web
 
 Material = NDArray[np.uint8]
 

@@ -21,7 +21,7 @@ from edgead.bundle.archive import decode_archive, encode_archive
 from edgead.cli import main
 from edgead.errors import EdgeadError
 from edgead.images import write_image
-from edgead.training.checkpoint import save_tensors
+from edgead.learning.checkpoint import save_tensors
 from edgead.training.run import WEIGHTS_FILE
 from edgead.training.train import train
 from tests.runtime.tiny_bundle import write_tiny_bundle

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,16 +10,13 @@ from click.testing import CliRunner
 
 from edgead.cli import main
 from edgead.cli.bench_prediction import predict_bundle
-from edgead.data.target import read_target
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "budget"))
-from known_device import BASE, DEVICE, measured
-
-from edgead.budget.measure import Model, measure_models
-from edgead.budget.probes import make_probes
-from edgead.budget.toml import profile_with_table
-from edgead.data import read_data_text
-from edgead.models.presets import realnet_config
+from edgead.cost.measure import Model, measure_models
+from edgead.cost.probes import make_probes
+from edgead.cost.profile_file import profile_with_table
+from edgead.models.realnet.presets import realnet_config
+from edgead.profiles import read_data_text
+from edgead.profiles.target import read_target
+from tests.allocation.known_device import BASE, DEVICE, measured
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +85,7 @@ def test_measuring_refuses_what_cannot_be_meant(options: tuple[object, ...], mes
 
 def test_models_are_measured_by_the_engine_that_runs_them():
     # One stage alone has one view: nothing is joined, and the score keeps its name all the same.
-    small = realnet_config(stages=(1,), budgets=(8,), input_size=(128, 128))
+    small = realnet_config(stages=(1,), channels=(8,), input_size=(128, 128))
     probes = list(make_probes([small], ["f32"]))
     models = [Model(one.config.to_json(), one.precision, lambda one=one: one.model) for one in probes]
     measure_models(models, engine="openvino", threads=1, rounds=1)
@@ -101,7 +97,7 @@ def test_models_are_measured_by_the_engine_that_runs_them():
 
 
 def test_a_bundle_is_predicted_or_says_why_not(profile: Path):
-    from edgead.budget.measure import Measured, _manifest
+    from edgead.cost.measure import Measured, _manifest
 
     one: Measured = measured()[0]
     manifest = _manifest(Model(one.config, "int8", bytes), "onnxruntime")

@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 
 from edgead.cli import main
 from edgead.images import write_image
-from tests.runtime.cameras.fake_gige import fake_cameras, why_not
+from tests.cameras.fake_gige import fake_cameras, why_not
 from tests.runtime.tiny_bundle import write_tiny_bundle
 
 ROOT = Path(__file__).resolve().parents[2]

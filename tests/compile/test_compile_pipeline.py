@@ -17,8 +17,8 @@ from edgead.bundle import ThresholdSpec, read_bundle
 from edgead.cli import main
 from edgead.compile.pipeline import ImageSets, Provenance, compile_model
 from edgead.compile.recipe import Recipe
-from edgead.data.target import read_target
 from edgead.errors import BundleError, CompileError, UnknownNameError
+from edgead.profiles.target import read_target
 
 
 @pytest.mark.parametrize("target", ["intel-cpu", "cpu"])

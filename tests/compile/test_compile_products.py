@@ -13,10 +13,10 @@ from edgead.bundle import read_bundle
 from edgead.compile.from_run import compile_run
 from edgead.compile.image_sets import draw_gate_set
 from edgead.compile.recipe import Recipe
-from edgead.data.target import read_target
 from edgead.errors import TrainingError
 from edgead.images import read_image, resize_image
 from edgead.models.config import ModelConfig
+from edgead.profiles.target import read_target
 from edgead.training.run import read_run
 from edgead.training.train import train
 from tests.training.small_training import CONFIG, INVAD_CONFIG, draw_good, settings

@@ -13,7 +13,7 @@ from edgead.compile import tensorrt_rules
 from edgead.compile.answers import answers_of_onnx
 from edgead.compile.distances import distance_operations, quantize_distances
 from edgead.compile.export import onnx_from_model
-from edgead.models.good_features import GoodFeatureBank
+from edgead.models.features.memory_bank import GoodFeatureBank
 
 SIZE = 16
 

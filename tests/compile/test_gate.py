@@ -14,8 +14,8 @@ from edgead.compile.gate import drops, excess, map_correlation, measure
 from edgead.compile.pipeline import ImageSets, Provenance, compile_model
 from edgead.compile.quantize import int8_onnx_from_onnx
 from edgead.compile.recipe import GateSpec, QuantizationSpec, Recipe
-from edgead.data.target import read_target
 from edgead.errors import AccuracyGateError, CompileError
+from edgead.profiles.target import read_target
 
 LIMIT = 0.02
 

@@ -21,8 +21,8 @@ from edgead.compile.quantize import int8_onnx_from_onnx, kept_operations
 from edgead.compile.recipe import Recipe, load_recipe
 from edgead.compile.tensorrt_graph import cast_first, onnx_for_tensorrt, quantize_layer_inputs
 from edgead.compile.tensorrt_rules import check_for_target, check_model, find_version, versions
-from edgead.data.target import list_targets, read_target
 from edgead.errors import CompileError
+from edgead.profiles.target import list_targets, read_target
 from edgead.runtime.inspector import Inspector
 
 TARGETS = [

@@ -22,8 +22,8 @@ from edgead.compile.tensorrt_rules import (
 )
 from edgead.compile.tensorrt_rules.checks import CHECKS
 from edgead.compile.tensorrt_rules.table import Rule
-from edgead.data.target import list_targets, read_target
 from edgead.errors import CompileError, UnknownNameError
+from edgead.profiles.target import list_targets, read_target
 
 FLOAT, UINT8, INT8, INT64, DOUBLE = (
     TensorProto.FLOAT,

@@ -110,7 +110,7 @@ def test_missing_folder_and_file_instead_of_folder(tmp_path: Path) -> None:
         open_dataset(tmp_path / "a.png")
 
 
-@pytest.mark.parametrize(("name", "train", "test"), [("mtd", 762, 582), ("pcb", 81, 52)])
+@pytest.mark.parametrize(("name", "train", "test"), [("mtd", 758, 586), ("pcb", 81, 52)])
 def test_real_folders_open_and_read(shared_data: Path, name: str, train: int, test: int) -> None:
     dataset = open_dataset(shared_data / name)
     assert (len(dataset.train), len(dataset.test), dataset.ignored) == (train, test, ())

@@ -10,7 +10,7 @@ from edgead.models.backbones import build_backbone
 from edgead.models.families import FAMILIES, build_network, model_family, training_settings
 from edgead.models.inspection import InspectionModel
 from edgead.models.network import Optimisation
-from edgead.models.score_rule import ScoreRule, fit_rule
+from edgead.models.scoring.rule import ScoreRule, fit_rule
 from edgead.training.settings import TrainSettings
 
 PRESETS = [(family, preset) for family in FAMILIES for preset in FAMILIES[family].presets]
@@ -30,7 +30,7 @@ def test_a_network_gives_maps_of_the_stated_size(family: str, preset: str):
     with torch.device("meta"):
         backbone = build_backbone(config.backbone, stages=config.stages, weights=None)
         network = build_network(config, backbone).eval()
-        views = network.views(backbone(torch.zeros(1, 3, *config.input_size)))
+        views = network.score_components(backbone(torch.zeros(1, 3, *config.input_size)))
     assert views.finest.shape == (1, *config.map_size)
     assert not any("backbone" in name for name in network.state_dict())
 
@@ -70,13 +70,13 @@ def test_the_network_bears_its_family_s_name_in_the_model():
 
 
 def test_a_model_without_a_discriminator_is_scored_by_its_residuals():
-    from edgead.models.network import Views
-    from edgead.models.score_rule import fuse
+    from edgead.models.scoring.components import ScoreComponents
+    from edgead.models.scoring.rule import fuse
 
     generator = torch.Generator().manual_seed(0)
-    good = Views(None, [torch.rand(20, 8, 8, generator=generator)])
+    good = ScoreComponents(None, [torch.rand(20, 8, 8, generator=generator)])
     rule = fit_rule(ScoreRule(), good)
-    odd = Views(None, [good.residuals[0][:1].clone()])
+    odd = ScoreComponents(None, [good.residuals[0][:1].clone()])
     odd.residuals[0][0, 2, 3] += 5
     anomaly_map, score = fuse(odd, rule)
     assert anomaly_map.shape == (1, 8, 8)

@@ -15,19 +15,19 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from edgead.errors import DataError, UsageError
-from edgead.models.compact import CompactDiscriminator, CompactReconstruction
-from edgead.models.feature_selection import StageSelection
+from edgead.models.features.selection import StageSelection
+from edgead.models.features.standardise import SelectedFeatures
 from edgead.models.inspection import InspectionModel, fold_for_export, look
-from edgead.models.network import Views
-from edgead.models.realnet import build_realnet
-from edgead.models.score_rule import ScoreRule, fit_rule, fuse, good_scale, pool_highest
-from edgead.models.standardise import SelectedFeatures
+from edgead.models.realnet.network import build_realnet
+from edgead.models.realnet.parts.compact import CompactDiscriminator, CompactReconstruction
+from edgead.models.scoring.components import ScoreComponents
+from edgead.models.scoring.rule import ScoreRule, fit_rule, fuse, good_scale, pool_highest
 from tests.training.small_training import CONFIG
 
 
-def views_of(seed: int, *, count: int = 12, bank: bool = True, residuals: int = 2) -> Views:
+def views_of(seed: int, *, count: int = 12, bank: bool = True, residuals: int = 2) -> ScoreComponents:
     generator = torch.Generator().manual_seed(seed)
-    return Views(
+    return ScoreComponents(
         logits=torch.randn(count, 16, 16, generator=generator) * 2 - 5,
         residuals=[torch.randn(count, 8 // 2**k, 8 // 2**k, generator=generator) for k in range(residuals)],
         distances=torch.rand(count, 4, 4, generator=generator) * 7 if bank else None,
@@ -46,7 +46,7 @@ def trained_like() -> InspectionModel:
             standardise.fit([feature])  # type: ignore[operator]
         assert network.bank is not None
         network.bank.fit([[maps[1]]], torch.Generator().manual_seed(0))
-        rule = fit_rule(ScoreRule(), network.eval().views(maps))
+        rule = fit_rule(ScoreRule(), network.eval().score_components(maps))
     return InspectionModel(network, rule)
 
 
@@ -121,9 +121,9 @@ def test_units_of_the_views_do_not_count(
 ):
     """Fitted on the same good images, a view in other units gives the same map and score."""
 
-    def other(views: Views) -> Views:
+    def other(views: ScoreComponents) -> ScoreComponents:
         assert views.distances is not None
-        return Views(
+        return ScoreComponents(
             views.logits * scales[0] + shifts[0],
             [residual * scales[1] + shifts[1] for residual in views.residuals],
             views.distances * scales[2] + shifts[2],
@@ -140,7 +140,7 @@ def test_a_view_of_weight_0_does_not_count():
     rule = fit_rule(ScoreRule(map_weights=(1, 1, 0), score_weights=(1, 1, 0)), views_of(1))
     views = views_of(2)
     assert views.distances is not None
-    changed = Views(views.logits, views.residuals, views.distances * 100)
+    changed = ScoreComponents(views.logits, views.residuals, views.distances * 100)
     for first, second in zip(fuse(views, rule), fuse(changed, rule), strict=True):
         assert torch.equal(first, second)
 
@@ -148,7 +148,7 @@ def test_a_view_of_weight_0_does_not_count():
 def test_more_anomalous_views_give_higher_scores():
     rule, views = fit_rule(ScoreRule(), views_of(1)), views_of(2)
     assert views.distances is not None
-    worse = Views(views.logits + 1, [r + 1 for r in views.residuals], views.distances + 1)
+    worse = ScoreComponents(views.logits + 1, [r + 1 for r in views.residuals], views.distances + 1)
     assert bool((fuse(worse, rule)[1] > fuse(views, rule)[1]).all())
 
 
@@ -177,7 +177,7 @@ def test_what_is_no_rule_is_refused(content: object):
         ScoreRule.from_json(content)
 
 
-def of_two_products(seed: int, *, count: int = 200, loud: float = 20.0) -> tuple[Views, list[str]]:
+def of_two_products(seed: int, *, count: int = 200, loud: float = 20.0) -> tuple[ScoreComponents, list[str]]:
     """Products whose good views differ by far more than they vary, in opposite directions for two views."""
     views, names = views_of(seed, count=count, residuals=1), ["nut", "screw"] * (count // 2)
     is_screw = torch.tensor([name == "screw" for name in names])
@@ -185,7 +185,7 @@ def of_two_products(seed: int, *, count: int = 200, loud: float = 20.0) -> tuple
     assert views.distances is not None
     context = torch.randn(count, 5, generator=torch.Generator().manual_seed(seed)) * 0.1
     context[:, 2] += is_screw.float()
-    moved = Views(None, [views.residuals[0] + loud * sign], views.distances - loud * sign, context)
+    moved = ScoreComponents(None, [views.residuals[0] + loud * sign], views.distances - loud * sign, context)
     return moved, names
 
 
@@ -198,7 +198,7 @@ def test_each_product_is_judged_in_its_own_scales():
         own = torch.tensor([found == name for found in new_names])
         assert float(scores[own].mean()) == pytest.approx(0.5, abs=0.6)  # the higher of two of mean 0
     # The quiet view of a product speaks although the other is always louder.
-    worse = Views(None, [new.residuals[0] + 3], new.distances, new.context)
+    worse = ScoreComponents(None, [new.residuals[0] + 3], new.distances, new.context)
     nuts = torch.tensor([found == "nut" for found in new_names])
     _, moved = fuse(worse, rule)
     assert bool((moved[nuts] > scores[nuts] + 0.5).all())

@@ -15,7 +15,7 @@ import pytest
 from edgead.bundle import ThresholdSpec
 from edgead.datasets import Sample
 from edgead.errors import DataError, UsageError
-from edgead.evaluation import Prediction, evaluate
+from edgead.evaluation.evaluator import Prediction, evaluate
 from edgead.images import write_image
 from edgead.report import NOT_MEASURED, Latency, ReportData, latency_from_samples, pictures, write_report
 from edgead.report.page import clopper_pearson

@@ -9,7 +9,7 @@ from synthesis_pictures import part, surfaces
 from edgead.errors import DataError, UsageError
 from edgead.images import write_image
 from edgead.synthesis import SOURCES, AnomalySource, Material, Synthesizer, synthesizer
-from edgead.synthesis.near_changes import CHANGES
+from edgead.synthesis.subtle_changes import CHANGES
 from edgead.synthesis.texture_bank import DRAWN_FAMILIES, TextureBank
 from edgead.synthesis.textures import AUGMENTATIONS, augment
 
@@ -43,7 +43,7 @@ def test_stronger_means_more_change(name, colour):
 
 @pytest.mark.parametrize("name", CHANGES)
 def test_each_near_change_grows_with_its_strength(name, monkeypatch):
-    monkeypatch.setattr("edgead.synthesis.near.CHANGES", {name: CHANGES[name]})
+    monkeypatch.setattr("edgead.synthesis.subtle.CHANGES", {name: CHANGES[name]})
     source = SOURCES["near"](material())
     low, middle, high = (mean_change(source, strength, seeds=40) for strength in (0.05, 0.4, 1.0))
     assert low <= middle <= high

@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 
 from edgead.images import write_image
-from edgead.models.invad import InvADConfig
-from edgead.models.realnet import RealNetConfig
+from edgead.models.invad.config import InvADConfig
+from edgead.models.realnet.config import RealNetConfig
 from edgead.training.settings import TrainSettings
 
 CONFIG = RealNetConfig(
     stages=(2, 3),
-    budgets=(8, 8),
+    channels=(8, 8),
     reconstruction_widths=(8, 8),
-    residuals=8,
+    residual_count=8,
     discriminator_width=8,
     bank_stages=(3,),
     bank_components=8,

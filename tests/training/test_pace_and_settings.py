@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from edgead.errors import DataError, UsageError
+from edgead.learning import pace
+from edgead.learning.pace import Pace
 from edgead.synthesis import Synthesizer
-from edgead.training import pace
-from edgead.training.pace import Pace
-from edgead.training.samples import BatchStream
+from edgead.training.batches import BatchStream
 from edgead.training.settings import TrainSettings
 from tests.training.small_training import settings
 

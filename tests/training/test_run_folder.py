@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from edgead.errors import DataError, EdgeadError, TrainingError
-from edgead.training.checkpoint import (
+from edgead.learning.checkpoint import (
     Checkpoint,
     load_checkpoint,
     load_tensors,
@@ -74,7 +74,7 @@ DAMAGED_JSON: list[tuple[str, Callable[[dict[str, Any]], object], str]] = [
     ("no rule", lambda c: c.pop("rule"), "rule"),
     ("a setting missing", lambda c: c["settings"].pop("seed"), "seed"),
     ("a setting unknown", lambda c: c["settings"].update(colour=1), "colour"),
-    ("a field of the model missing", lambda c: c["settings"]["model"].pop("budgets"), "budgets"),
+    ("a field of the model missing", lambda c: c["settings"]["model"].pop("channels"), "channels"),
     ("a setting that cannot be", lambda c: c["settings"].update(batch=3), "batch"),
     ("another schema", lambda c: c.update(schema_version=99), "schema version 99"),
     ("a selection of no channels", lambda c: c["selection"]["stages"][0].update(indices=[]), "stage 2"),

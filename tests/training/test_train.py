@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from edgead.errors import DataError, TrainingError, UsageError
-from edgead.models.realnet import build_realnet
-from edgead.training import pace
+from edgead.learning import pace
+from edgead.models.realnet.network import build_realnet
 from edgead.training.loop import Progress
 from edgead.training.run import CHECKPOINT_FILE, RUN_FILE, WEIGHTS_FILE, Run, read_run, read_split
 from edgead.training.train import load_held_out, train
@@ -214,7 +214,7 @@ def test_an_out_that_holds_something_else_is_left_alone(data: Path, run: Run, tm
 def test_a_loss_that_is_not_finite_stops_the_training(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("edgead.models.realnet._SEGMENTATION_WEIGHT", float("inf"))
+    monkeypatch.setattr("edgead.models.realnet.network._SEGMENTATION_WEIGHT", float("inf"))
     with pytest.raises(TrainingError, match="--learning-rate"):
         train(data, tmp_path / "out", settings=settings())
 

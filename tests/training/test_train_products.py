@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from edgead.errors import TrainingError
 from edgead.models.families import model_family, training_settings
 from edgead.synthesis import Synthesizer
+from edgead.training.batches import Draw, ProductSynthesizers, good_batches, make_synthesizer
 from edgead.training.loop import Progress
 from edgead.training.run import RUN_FILE, WEIGHTS_FILE, Run, read_run, read_split
-from edgead.training.samples import Draw, ProductSynthesizers, good_batches, make_synthesizer
 from edgead.training.settings import TrainSettings
 from edgead.training.train import load_held_out, train
 from tests.training.small_training import INVAD_CONFIG, draw_good, settings
@@ -98,7 +98,7 @@ def test_one_run_of_two_products(folders: list[Path], invad: Run):
     assert {name.split("/")[0] for name in split["train"]} == {"many", "few"}
     assert {name.split("/")[0] for name in split["validation"]} == {"many", "few"}
     assert "InvAD" in invad.trained_facts()["model"]
-    assert invad.selection.budgets == (24, 40, 112)  # all channels of the three stages
+    assert invad.selection.channels == (24, 40, 112)  # all channels of the three stages
 
 
 def test_the_model_answers(invad: Run):
@@ -139,10 +139,10 @@ def test_realnet_learns_several_products_too(folders: list[Path], tmp_path: Path
 
 
 def test_channels_can_be_selected_for_an_inversion_as_well(folders: list[Path], tmp_path: Path):
-    model = type(INVAD_CONFIG)(**{**INVAD_CONFIG.__dict__, "budgets": (8, 8, 16)})
+    model = type(INVAD_CONFIG)(**{**INVAD_CONFIG.__dict__, "channels": (8, 8, 16)})
     found = train(folders, tmp_path / "out", settings=settings(model=model, steps=1))
     assert found is not None
-    assert found.selection.budgets == (8, 8, 16)
+    assert found.selection.channels == (8, 8, 16)
     assert found.model()(torch.zeros(1, 64, 64, 3, dtype=torch.uint8))[1].isfinite().all()
 
 

@@ -23,8 +23,8 @@ from edgead.compile.tensorrt_rules.table import (
     versions,
     versions_of,
 )
-from edgead.data.target import Target
 from edgead.errors import CompileError
+from edgead.profiles.target import Target
 
 __all__ = [
     "REFUSE",

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgead.data import read_toml
 from edgead.errors import UnknownNameError
+from edgead.profiles import read_toml
 
 REFUSE, SLOW = "refuse", "slow"
 _FILE = Path(__file__).with_name("rules.toml")

@@ -10,6 +10,7 @@ import openvino
 from numpy.typing import NDArray
 
 from edgead.bundle import Manifest
+from edgead.device.machine import usable_cores
 from edgead.errors import EngineError
 from edgead.runtime.engines.base import (
     FLOAT_ARITHMETIC,
@@ -22,7 +23,6 @@ from edgead.runtime.engines.base import (
     model_file,
 )
 from edgead.runtime.engines.openvino_several import SeveralImages, is_worth_it
-from edgead.runtime.machine import usable_cores
 
 _NUMPY_NAMES = {"u8": "uint8", "f32": "float32"}
 

@@ -18,27 +18,27 @@ from torch import Tensor
 
 from edgead.errors import TrainingError, UsageError
 from edgead.files import write_bytes
-from edgead.synthesis.diffusion.images import GoodImages
-from edgead.synthesis.diffusion.model import CHECKPOINT_FILE, HISTORY_FILE, ModelFacts, check_out, write_model
-from edgead.synthesis.diffusion.network import DenoisingNetwork, NetworkConfig
-from edgead.synthesis.diffusion.process import make_process
-from edgead.training.checkpoint import (
+from edgead.learning.checkpoint import (
     Checkpoint,
     load_checkpoint,
     optimizer_tensors,
     restore_optimizer,
     save_checkpoint,
 )
-from edgead.training.distributed import (
+from edgead.learning.distributed import (
     average_gradients,
     device_for_rank,
     process_group,
     same_for_all,
     take_from_first,
 )
-from edgead.training.loop import OnProgress, Progress
-from edgead.training.pace import TIMED_STEPS, Pace
-from edgead.training.process import bfloat16_pays, keep_large_blocks
+from edgead.learning.pace import TIMED_STEPS, Pace
+from edgead.learning.process import bfloat16_pays, keep_large_blocks
+from edgead.learning.progress import OnProgress, Progress
+from edgead.synthesis.diffusion.images import GoodImages
+from edgead.synthesis.diffusion.model import CHECKPOINT_FILE, HISTORY_FILE, ModelFacts, check_out, write_model
+from edgead.synthesis.diffusion.network import DenoisingNetwork, NetworkConfig
+from edgead.synthesis.diffusion.process import make_process
 
 __all__ = ["DEFAULTS", "FitSettings", "fit"]
 

@@ -22,12 +22,12 @@ from torch import Tensor
 import edgead
 from edgead.errors import DataError, TrainingError, UnknownNameError, UsageError
 from edgead.files import write_json
+from edgead.learning.checkpoint import load_tensors, save_tensors
+from edgead.learning.process import bfloat16_pays
 from edgead.models.backbones.weights import file_sha256
 from edgead.synthesis.diffusion.network import DenoisingNetwork, NetworkConfig
 from edgead.synthesis.diffusion.process import make_process
 from edgead.synthesis.diffusion.sampler import NoiseStream, draw_images
-from edgead.training.checkpoint import load_tensors, save_tensors
-from edgead.training.process import bfloat16_pays
 
 __all__ = ["DiffusionModel", "ModelFacts", "read_model"]
 

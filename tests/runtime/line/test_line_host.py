@@ -20,7 +20,7 @@ import edgead
 from edgead.errors import LineError
 from edgead.runtime.inspector import Inspector
 from edgead.runtime.line.buffer import LineBuffer
-from edgead.runtime.streaming import WebStream, inspect_web
+from edgead.web.stream import WebStream, inspect_web
 from tests.runtime.tiny_bundle import write_tiny_bundle
 
 ROOT = Path(__file__).resolve().parents[3]

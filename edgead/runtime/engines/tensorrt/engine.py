@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgead.bundle import Manifest, Reference
+from edgead.device.jetson import Jetson, power_note, read_jetson
 from edgead.errors import EngineError
 from edgead.runtime.engines.base import Engine, ModelFiles
 from edgead.runtime.engines.tensorrt.builder import tensorrt_version
@@ -19,7 +20,6 @@ from edgead.runtime.engines.tensorrt.execution import Executor
 from edgead.runtime.engines.tensorrt.logger import message_log
 from edgead.runtime.engines.tensorrt.preparation import Preparation, Prepared
 from edgead.runtime.engines.tensorrt.workspace import profile_of
-from edgead.runtime.jetson import Jetson, power_note, read_jetson
 
 _LOG = logging.getLogger("edgead.tensorrt")
 

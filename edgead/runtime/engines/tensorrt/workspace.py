@@ -14,11 +14,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from edgead.data.target import Target, read_target
+from edgead.device.nvidia import ADD_SWAP
 from edgead.errors import EdgeadError, EngineError, UsageError
 from edgead.files import write_bytes
+from edgead.profiles.target import Target, read_target
 from edgead.runtime.engines.tensorrt.builder import OutOfMemoryError
-from edgead.runtime.nvidia import ADD_SWAP
 
 VARIABLE = "EDGEAD_TENSORRT_WORKSPACE_MB"
 SMALLEST_MB = 64

@@ -81,8 +81,8 @@ class TestCache:
         monkeypatch: pytest.MonkeyPatch,
     ):
         from edgead.bundle import read_bundle
+        from tests.device.jetson_root import write_jetson
         from tests.runtime.engines.tensorrt_engine.conftest import open_engine
-        from tests.runtime.jetson_root import write_jetson
 
         content = read_bundle(bundle)
         caplog.set_level(logging.INFO, "edgead.tensorrt")

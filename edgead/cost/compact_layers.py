@@ -1,0 +1,203 @@
+"""The operations of the compact RealNet's parts by arithmetic: what `layers_of` notes, in microseconds.
+
+An allocation weighs thousands of configurations. Each is a sum of parts that depend on a few numbers each, so
+that the parts are listed here by hand; a test holds them to what `layers_of` notes of the network itself.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Sequence
+
+from edgead.cost.layers import Layer, layers_of
+from edgead.models.backbones import feature_info
+from edgead.models.backbones.base import STAGES
+from edgead.models.features.memory_bank import PROTOTYPES_AT_ONCE
+from edgead.models.realnet.config import RealNetConfig
+from edgead.models.scoring.rule import ScoreRule
+
+Grid = tuple[int, int]  # height, width
+
+
+def network_layers(config: RealNetConfig) -> tuple[Layer, ...]:
+    """The whole network: what `layers_of` notes, for compact parts."""
+    channels = sum(config.channels)
+    passed = 2 * (config.residual_count // 2) or channels
+    stages = zip(config.stages, config.channels, config.reconstruction_widths, strict=True)
+    return (
+        *backbone_layers(config.backbone, config.stages[-1], config.input_size),
+        *(layer for stage, m, w in stages for layer in stage_layers(config, stage, m, w)),
+        *selection_layers(config, channels, config.residual_count),
+        *discriminator_layers(config, passed, config.discriminator_width),
+        *bank_layers(config, config.bank_stages, config.bank_size),
+        *score_layers(config),
+    )
+
+
+def backbone_layers(backbone: str, deepest: int, size: Grid) -> tuple[Layer, ...]:
+    """The backbone cut behind its stage `deepest`, for images of height x width."""
+    whole = _whole_backbone(backbone, size)
+    cut = f"backbone.layer{deepest}."
+    last = max(number for number, layer in enumerate(whole) if layer.name.startswith(cut))
+    return whole[: last + 1]
+
+
+@functools.lru_cache(maxsize=32)
+def _whole_backbone(backbone: str, size: Grid) -> tuple[Layer, ...]:
+    deepest = STAGES[-1]
+    config = RealNetConfig(
+        backbone=backbone, stages=(deepest,), channels=(1,), reconstruction_widths=(1,), grid_stage=deepest,
+        discriminator_width=1, residual_count=0, residual_map_stages=(), bank_stages=(), input_height=size[0],
+        input_width=size[1],
+    )  # fmt: skip
+    return tuple(layer for layer in layers_of(config) if layer.part == "backbone")
+
+
+def stage_layers(config: RealNetConfig, stage: int, budget: int, width: int) -> tuple[Layer, ...]:
+    """What a stage adds: its reconstruction, its residuals on the grid, and their share of the map."""
+    (info,) = feature_info(config.backbone, (stage,))
+    own, grid = _grid(config, stage), _grid(config, config.grid_stage)
+    half = (own[0] // 2, own[1] // 2)
+    part = f"reconstruction {stage}"
+    layers = [
+        _conv(part, info.channels, budget, own, kernel=1),
+        _conv(part, budget, width, own),
+        _conv(part, width, 2 * width, half, inputs=own),
+        _conv(part, 2 * width, 2 * width, half),
+        _conv(part, 2 * width, width, half),
+        _move(part, "resize", width * _cells(half), width * _cells(own)),
+        _move(part, "copy", 2 * width * _cells(own)),
+        _conv(part, 2 * width, budget, own),
+        _move("selection", "elementwise", 2 * budget * _cells(own), budget * _cells(own)),  # the difference
+        _move("selection", "elementwise", budget * _cells(own)),  # its size
+    ]
+    if stage < config.grid_stage:
+        layers.append(_move("selection", "pool", budget * _cells(own), budget * _cells(grid)))
+    elif stage > config.grid_stage:
+        layers.append(_move("selection", "resize", budget * _cells(own), budget * _cells(grid)))
+    if stage in config.residual_map_stages:
+        layers.append(_move("score", "elementwise", budget * _cells(own)))  # squared for the map
+        layers.append(_move("score", "reduce", budget * _cells(own), _cells(own)))
+    return tuple(layers)
+
+
+def selection_layers(config: RealNetConfig, channels: int, residuals: int) -> tuple[Layer, ...]:
+    """Joining `channels` residuals on the grid and passing `residuals` of them on; 0: all, unranked."""
+    cells, half = _cells(_grid(config, config.grid_stage)), residuals // 2
+    layers = [_move("selection", "copy", channels * cells)]
+    if residuals:
+        layers += [_move("selection", "reduce", channels * cells, channels)] * 2
+        layers += [_move("selection", "elementwise", 2 * channels, channels)] * 4  # standardised
+        layers += [_move("selection", "topk", channels, half)] * 2
+        layers += [
+            _move("selection", "copy", 2 * half),
+            _move("selection", "copy", channels * cells + 2 * half, 2 * half * cells),
+        ]
+    return tuple(layers)
+
+
+def discriminator_layers(config: RealNetConfig, inputs: int, width: int) -> tuple[Layer, ...]:
+    """The discriminator on `inputs` residuals on the grid."""
+    part, grid = "discriminator", _grid(config, config.grid_stage)
+    half = (grid[0] // 2, grid[1] // 2)
+    return (
+        _conv(part, inputs, width, grid),
+        _conv(part, width, width, grid),
+        _conv(part, width, 2 * width, half, inputs=grid),
+        _conv(part, 2 * width, 2 * width, half),
+        _conv(part, 2 * width, width, half),
+        _move(part, "resize", width * _cells(half), width * _cells(grid)),
+        _move(part, "copy", 2 * width * _cells(grid)),
+        _conv(part, 2 * width, width, grid),
+        _conv(part, width, 4, grid, kernel=1),
+        _move(part, "resize", 4 * _cells(grid)),
+    )
+
+
+def bank_layers(config: RealNetConfig, stages: Sequence[int], size: int) -> tuple[Layer, ...]:
+    """The distances of the deepest stage's cells to a bank of `size` features of `stages`."""
+    if not stages:
+        return ()
+    part, components = "bank", config.bank_components
+    channels = [info.channels for info in feature_info(config.backbone, tuple(stages))]
+    grid = _grid(config, stages[-1])
+    cells = _cells(grid)
+    layers = [
+        _move(part, "pool", count * _cells(_grid(config, stage)), count * cells)
+        for count, stage in zip(channels[:-1], stages[:-1], strict=True)
+    ]
+    layers.append(_move(part, "copy", sum(channels) * cells))
+    layers.append(_conv(part, sum(channels), components, grid, kernel=1))
+    for block in _blocks(size):
+        layers += [
+            _conv(part, components, block, grid, kernel=1),
+            _move(part, "reduce", block * cells, cells),
+        ]
+    count = len(list(_blocks(size)))
+    layers += [
+        _move(part, "elementwise", components * cells),
+        _move(part, "reduce", components * cells, cells),
+        _move(part, "copy", count * cells),
+        _move(part, "reduce", count * cells, cells),
+        _move(part, "elementwise", 2 * cells, cells),
+        _move(part, "elementwise", cells),
+    ]
+    return tuple(layers)
+
+
+def score_layers(config: RealNetConfig) -> tuple[Layer, ...]:
+    """The map and the score, but for the mean residuals of the stages in the map (`stage_layers`)."""
+    part, cells = "score", 4 * _cells(_grid(config, config.grid_stage))
+    highest = max(1, round(ScoreRule().top_share * cells))
+    pooled = [_move(part, "topk", cells, highest), _move(part, "reduce", highest, 1)]
+    single = [_move(part, "elementwise", 1)] * 2  # a pooled view, scaled
+    layers = [_move(part, "elementwise", cells)] * 4 + pooled + single
+    for number, stage in enumerate(config.residual_map_stages):
+        own = _cells(_grid(config, stage))
+        layers += [_move(part, "elementwise", own)] * 4  # the logarithm, and the scale
+        layers += [_move(part, "resize", own, cells)] if own != cells else []
+        layers += [_move(part, "elementwise", 2 * cells, cells)] if number else []
+    if config.residual_map_stages:
+        layers += [_move(part, "elementwise", cells), *pooled, *single]
+    if config.bank_stages:
+        own = _cells(_grid(config, config.bank_stages[-1]))
+        layers += [_move(part, "elementwise", own)] * 2
+        layers += [_move(part, "resize", own, cells)] if own != cells else []
+        layers += [_move(part, "elementwise", cells), _move(part, "reduce", own, 1), *single]
+    views = 1 + bool(config.residual_map_stages) + bool(config.bank_stages)
+    layers += [_move(part, "elementwise", 2 * cells, cells), _move(part, "elementwise", 2, 1)] * (views - 1)
+    return tuple(layers)
+
+
+def _grid(config: RealNetConfig, stage: int) -> Grid:
+    stride = 2 ** (stage + 1)
+    return config.input_height // stride, config.input_width // stride
+
+
+def _cells(grid: Grid) -> int:
+    return grid[0] * grid[1]
+
+
+def _blocks(size: int) -> Iterator[int]:
+    for start in range(0, size, PROTOTYPES_AT_ONCE):
+        yield min(PROTOTYPES_AT_ONCE, size - start)
+
+
+def _conv(
+    part: str, channels: int, outputs: int, grid: Grid, *, kernel: int = 3, inputs: Grid | None = None
+) -> Layer:
+    """A convolution to `grid`, from `inputs` where it strides; those with 3 x 3 have no bias but the last."""
+    weights = channels * outputs * kernel * kernel
+    return Layer(
+        part=part,
+        name="",
+        kind="conv",
+        macs=weights * _cells(grid),
+        parameters=weights,
+        input_bytes=channels * _cells(inputs or grid),
+        output_bytes=outputs * _cells(grid),
+    )
+
+
+def _move(part: str, kind: str, inputs: int, outputs: int | None = None) -> Layer:
+    return Layer(part, "", kind, 0, 0, inputs, inputs if outputs is None else outputs)

@@ -1,0 +1,1 @@
+"""Accuracy on labelled images: of one model, and of many models on many data sets."""

@@ -1,0 +1,1 @@
+"""Inspection of cameras and files with a bundle: every frame gets a verdict."""

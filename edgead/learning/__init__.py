@@ -1,0 +1,1 @@
+"""What every learning of weights shares: checkpoints, processes, pace, progress."""

@@ -1,0 +1,284 @@
+"""Which channels of a frozen backbone see anomalies: anomaly-aware feature selection (AFS).
+
+A channel is good when the squared difference between the features of an image and of the same image with a
+synthetic anomaly, scaled to 0..1, looks like the anomaly's mask. Its loss is the mean squared error between
+the two; the channels with the lowest losses are kept. Source: RealNet (Zhang et al., CVPR 2024), section 3.2,
+as its published code computes it: minimum and maximum over the batch, the mask brought to the resolution of
+the features by nearest neighbour, losses summed over 64 batches of 16 pairs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from edgead.errors import DataError, TrainingError, UsageError
+from edgead.models.backbones.base import Backbone, FeatureInfo
+
+_EPSILON = 1e-4  # added to the range, as published
+
+
+def score_channels(features_normal: Tensor, features_anomalous: Tensor, masks: Tensor) -> Tensor:
+    """Return the loss of each channel over one batch, float64, C; lower is better.
+
+    features: B C h w. masks: B H W or B 1 H W, anomalous where non-zero. A channel that holds a NaN gets
+    NaN; one whose difference is constant, the loss of a map of zeros.
+    """
+    _check_pair(features_normal, features_anomalous, masks)
+    scaled = scaled_difference(features_normal, features_anomalous)
+    target = masks_at(masks, scaled.shape[-2:]).to(scaled.device)
+    return (scaled - target).square().double().mean(dim=(0, 2, 3))
+
+
+def scaled_difference(features_normal: Tensor, features_anomalous: Tensor) -> Tensor:
+    """Squared difference of each channel, brought to 0..1 over the batch: B C h w, float32."""
+    difference = (features_anomalous.float() - features_normal.float()).square()
+    low, high = difference.amin(dim=(0, 2, 3), keepdim=True), difference.amax(dim=(0, 2, 3), keepdim=True)
+    return (difference - low) / (high - low + _EPSILON)
+
+
+def select_channels(scores: Sequence[float] | Tensor, budget: int) -> tuple[int, ...]:
+    """Return the `budget` channels with the lowest scores, in rising order; equal scores: lower index first.
+
+    Raises UsageError when the budget is not between 1 and the number of channels.
+    """
+    losses = [float(score) for score in scores]
+    if not 1 <= budget <= len(losses):
+        raise UsageError(f"A budget of channels is between 1 and {len(losses)} here, got {budget}.")
+    kept = sorted(range(len(losses)), key=losses.__getitem__)[:budget]
+    return tuple(sorted(kept))
+
+
+@dataclass(frozen=True)
+class StageSelection:
+    """The channels kept of one stage, and the loss of every one of its channels by number."""
+
+    stage: int
+    indices: tuple[int, ...]
+    scores: tuple[float, ...]
+    constant: tuple[int, ...] = ()  # channels that never reacted; they carry the largest valid loss
+
+    @property
+    def channels(self) -> int:
+        return len(self.scores)
+
+    def with_budget(self, budget: int) -> StageSelection:
+        return StageSelection(self.stage, select_channels(self.scores, budget), self.scores, self.constant)
+
+
+@dataclass(frozen=True)
+class FeatureSelection:
+    """The channels kept of every stage. Part of the model: they must be saved with its weights."""
+
+    stages: tuple[StageSelection, ...]
+    pairs: int = 0  # pairs of images behind the scores
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        return tuple(len(stage.indices) for stage in self.stages)
+
+    def with_channels(self, channels: Sequence[int]) -> FeatureSelection:
+        """The same scores with other channels: nothing has to be measured again."""
+        _check_channels(channels, len(self.stages))
+        return FeatureSelection(
+            tuple(s.with_budget(b) for s, b in zip(self.stages, channels, strict=True)), self.pairs
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "pairs": self.pairs,
+            "stages": [
+                {
+                    "stage": stage.stage,
+                    "indices": list(stage.indices),
+                    "scores": list(stage.scores),
+                    "constant": list(stage.constant),
+                }
+                for stage in self.stages
+            ],
+        }
+
+    @classmethod
+    def from_json(cls, content: Any) -> FeatureSelection:
+        """Read what `to_json` wrote; DataError for anything else."""
+        try:
+            stages = tuple(_stage_from_json(stage) for stage in content["stages"])
+            pairs = int(content["pairs"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(
+                f"This is not a selection of features: {type(error).__name__} {error}."
+            ) from error
+        for stage in stages:
+            _check_indices(stage)
+        return cls(stages, pairs)
+
+
+def first_channels(infos: Sequence[FeatureInfo], channels: Sequence[int]) -> FeatureSelection:
+    """A selection without measurement, for building a model of a given size: the first channels."""
+    _check_channels(channels, len(infos))
+    stages = tuple(StageSelection(info.stage, (), (0.0,) * info.channels) for info in infos)
+    return FeatureSelection(stages).with_channels(channels)
+
+
+def all_channels(infos: Sequence[FeatureInfo]) -> FeatureSelection:
+    """A selection that leaves nothing out."""
+    return first_channels(infos, [info.channels for info in infos])
+
+
+def random_channels(infos: Sequence[FeatureInfo], channels: Sequence[int], *, seed: int) -> FeatureSelection:
+    """A selection that looks at nothing, to compare with: a random draw for each stage."""
+    _check_channels(channels, len(infos))
+    generator = torch.Generator().manual_seed(seed)
+    scores = [torch.rand(info.channels, generator=generator, dtype=torch.float64) for info in infos]
+    stages = tuple(
+        StageSelection(info.stage, (), tuple(score.tolist()))
+        for info, score in zip(infos, scores, strict=True)
+    )
+    return FeatureSelection(stages).with_channels(channels)
+
+
+class ChannelScorer:
+    """Adds up channel losses batch by batch, one tensor of C numbers per stage."""
+
+    def __init__(self, infos: Sequence[FeatureInfo]) -> None:
+        self.infos = tuple(infos)
+        self.pairs = 0
+        self._sums = [torch.zeros(info.channels, dtype=torch.float64) for info in self.infos]
+        self._batches = [torch.zeros(info.channels, dtype=torch.int64) for info in self.infos]
+        self._reacted = [torch.zeros(info.channels, dtype=torch.bool) for info in self.infos]
+
+    @torch.no_grad()
+    def add(
+        self, features_normal: Sequence[Tensor], features_anomalous: Sequence[Tensor], masks: Tensor
+    ) -> None:
+        """Add one batch of pairs; pairs with an empty mask say nothing about anomalies and are left out."""
+        if not len(features_normal) == len(features_anomalous) == len(self.infos):
+            raise UsageError(
+                f"Expected {len(self.infos)} feature maps of each image, got {len(features_normal)} and "
+                f"{len(features_anomalous)}."
+            )
+        kept = masks.flatten(1).ne(0).any(dim=1).nonzero().flatten()
+        if not len(kept):
+            return
+        for position, (normal, anomalous) in enumerate(zip(features_normal, features_anomalous, strict=True)):
+            _check_pair(normal, anomalous, masks)
+            rows = kept.to(normal.device)
+            self._add_stage(position, normal[rows], anomalous[rows], masks[kept])
+        self.pairs += len(kept)
+
+    def _add_stage(self, position: int, normal: Tensor, anomalous: Tensor, masks: Tensor) -> None:
+        losses = score_channels(normal, anomalous, masks).cpu()
+        valid = losses.isfinite()
+        self._sums[position][valid] += losses[valid]
+        self._batches[position] += valid
+        self._reacted[position] |= (anomalous != normal).any(dim=3).any(dim=2).any(dim=0).cpu() & valid
+
+    def select(self, channels: Sequence[int]) -> FeatureSelection:
+        """Keep the best `channels[k]` channels of stage k.
+
+        Channels that are NaN or never react to an anomaly get the largest valid loss. Raises TrainingError
+        when no pair was added, or when no channel of a stage reacts; UsageError for impossible channels.
+        """
+        _check_channels(channels, len(self.infos))
+        if not self.pairs:
+            raise TrainingError(
+                "Channels cannot be selected without anomalies: every mask was empty. Check the synthesis of "
+                "anomalies, and that the foreground of the images is found."
+            )
+        stages = [self._stage(position).with_budget(budget) for position, budget in enumerate(channels)]
+        return FeatureSelection(tuple(stages), self.pairs)
+
+    def _stage(self, position: int) -> StageSelection:
+        info, useful = self.infos[position], self._reacted[position]
+        if not bool(useful.any()):
+            raise TrainingError(
+                f"All {info.channels} channels of stage {info.stage} are constant or NaN over {self.pairs} "
+                f"pairs of images: the synthetic anomalies change nothing there. Check that the images are "
+                f"not empty and that the backbone's weights are the published ones."
+            )
+        losses = self._sums[position] / self._batches[position].clamp(min=1)
+        losses = torch.where(useful, losses, losses[useful].max())
+        constant = tuple((~useful).nonzero().flatten().tolist())
+        return StageSelection(info.stage, (), tuple(losses.tolist()), constant)
+
+
+def select_features(
+    backbone: Backbone, batches: Iterable[tuple[Tensor, Tensor, Tensor]], *, channels: Sequence[int]
+) -> FeatureSelection:
+    """Score all channels of `backbone` on pairs and keep the best of each stage.
+
+    batches: normal images B 3 H W (float, 0..255), the same with anomalies, masks B H W.
+    """
+    scorer = ChannelScorer(backbone.feature_info)
+    _check_channels(channels, len(scorer.infos))
+    for normal, anomalous, masks in batches:
+        with torch.no_grad():
+            scorer.add(backbone(normal), backbone(anomalous), masks)
+    return scorer.select(channels)
+
+
+class SelectChannels(nn.Module):
+    """Gather the selected channels of each map: B C_k h w -> B m_k h w; nothing where all are kept."""
+
+    def __init__(self, selection: FeatureSelection) -> None:
+        super().__init__()
+        self.selection = selection
+        for position, stage in enumerate(selection.stages):
+            # Saved with the selection as JSON, so not a second time with the weights.
+            self.register_buffer(f"indices{position}", torch.tensor(stage.indices), persistent=False)
+
+    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        return [
+            feature if len(stage.indices) == stage.channels
+            else feature.index_select(1, getattr(self, f"indices{position}"))
+            for position, (feature, stage) in enumerate(zip(maps, self.selection.stages, strict=True))
+        ]  # fmt: skip
+
+
+def masks_at(masks: Tensor, size: Sequence[int]) -> Tensor:
+    """Masks at the resolution of features, 0 or 1, B 1 h w."""
+    planes = masks.ne(0).float()
+    planes = planes if planes.ndim == 4 else planes[:, None]
+    return nn.functional.interpolate(planes, tuple(size), mode="nearest")
+
+
+def _check_pair(normal: Tensor, anomalous: Tensor, masks: Tensor) -> None:
+    if normal.ndim != 4 or normal.shape != anomalous.shape:
+        raise UsageError(
+            f"The features of a pair have one shape, B x C x h x w, got {tuple(normal.shape)} and "
+            f"{tuple(anomalous.shape)}."
+        )
+    if masks.ndim not in (3, 4) or len(masks) != len(normal) or (masks.ndim == 4 and masks.shape[1] != 1):
+        raise UsageError(
+            f"Masks are B x H x W with B = {len(normal)} as the features, got {tuple(masks.shape)}."
+        )
+
+
+def _check_channels(channels: Sequence[int], stages: int) -> None:
+    if len(channels) != stages:
+        raise UsageError(f"Expected one budget for each of the {stages} stages, got {len(channels)}.")
+
+
+def _stage_from_json(content: Any) -> StageSelection:
+    return StageSelection(
+        int(content["stage"]),
+        tuple(int(index) for index in content["indices"]),
+        tuple(float(score) for score in content["scores"]),
+        tuple(int(index) for index in content["constant"]),
+    )
+
+
+def _check_indices(stage: StageSelection) -> None:
+    known = range(stage.channels)
+    if not stage.indices or list(stage.indices) != sorted(set(stage.indices) & set(known)):
+        raise DataError(
+            f"The selection of stage {stage.stage} must be rising channel numbers below "
+            f"{stage.channels}, got {list(stage.indices)[:8]}."
+        )
+    if not all(math.isfinite(score) for score in stage.scores):
+        raise DataError(f"The selection of stage {stage.stage} has scores that are not finite.")

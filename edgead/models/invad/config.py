@@ -1,0 +1,86 @@
+"""Everything that decides the shape of an InvAD."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgead.errors import UnknownNameError, UsageError
+from edgead.models.backbones import feature_info
+from edgead.models.config import ModelConfig
+
+DECODERS = ("compact", "published")
+
+
+@dataclass(frozen=True)
+class InvADConfig(ModelConfig):
+    """Everything that decides the shape of an InvAD. Saved with a run."""
+
+    family = "invad"
+    title = "InvAD"
+
+    backbone: str = "efficientnet_lite0"
+    stages: tuple[int, ...] = (1, 2, 3, 4)
+    channels: tuple[int, ...] = ()  # channels kept of each stage; empty: all
+    inverted_stages: tuple[int, ...] = (1, 2, 3)
+    decoder: str = "compact"  # a name of DECODERS
+    style_width: int = 64
+    widths: tuple[int, ...] = (32, 64, 96)  # of the decoder at each inverted stage; read by "compact" alone
+    latent_width: int = 16  # read by "published" alone
+    blocks: int = 2  # for each inverted stage
+    standardised: bool = True  # every channel to mean 0 and deviation 1 over the good images
+    loss_weight: float = 1.0
+    bank_stages: tuple[int, ...] = (3, 4)  # none: no bank of good features
+    bank_components: int = 64
+    bank_size: int = 12288
+    input_height: int = 256
+    input_width: int = 256
+
+    def __post_init__(self) -> None:
+        infos = feature_info(self.backbone, self.stages)
+        if self.decoder not in DECODERS:
+            raise UnknownNameError("decoder", self.decoder, DECODERS)
+        for name in ("inverted_stages", "bank_stages"):
+            if not set(getattr(self, name)) <= set(self.stages):
+                raise UsageError(f"{name} {getattr(self, name)} must be among the stages {self.stages}.")
+        first, count = (*self.inverted_stages, 0)[0], len(self.inverted_stages)
+        if self.inverted_stages != tuple(range(first, first + count)) or not count:
+            raise UsageError(
+                f"inverted_stages must be neighbours in rising order, as in 1, 2, 3, not "
+                f"{self.inverted_stages}."
+            )
+        if self.decoder == "compact" and len(self.widths) != count:
+            raise UsageError(f"widths needs one number for each of the stages {self.inverted_stages}.")
+        if self.channels and len(self.channels) != len(self.stages):
+            raise UsageError(f"channels needs one number for each of the stages {self.stages}, or none.")
+        for info, budget in zip(infos, self.channels, strict=False):
+            if not 1 <= budget <= info.channels:
+                raise UsageError(
+                    f"Stage {info.stage} of {self.backbone} has {info.channels} channels; keep 1 to "
+                    f"{info.channels} of them, not {budget}."
+                )
+        deepest = infos[-1].stride
+        if self.input_height % deepest or self.input_width % deepest or min(self.input_size) < 2 * deepest:
+            raise UsageError(
+                f"The input must be at least {2 * deepest} pixels high and wide, in multiples of {deepest} "
+                f"(the deepest stride), not {self.input_height} x {self.input_width}."
+            )
+
+    def grid(self, stage: int) -> tuple[int, int]:
+        """(height, width) of a stage's feature maps."""
+        stride = 2 ** (stage + 1)
+        return self.input_height // stride, self.input_width // stride
+
+    @property
+    def map_size(self) -> tuple[int, int]:
+        return self.grid(self.inverted_stages[0])
+
+    @property
+    def facts(self) -> dict[str, str]:
+        bank = f"{self.bank_size} of stages {self.bank_stages}" if self.bank_stages else "none"
+        kept = f"channels {self.channels}" if self.channels else "all channels"
+        return {
+            "model": f"InvAD on {self.backbone}, stages {self.stages}, {kept}",
+            "inversion": f"{self.decoder} decoder of stages {self.inverted_stages}, style of "
+            f"{self.style_width} channels at {' x '.join(map(str, self.grid(self.inverted_stages[-1])))}",
+            "bank of good features (ours, beside InvAD)": bank,
+        }

@@ -1,0 +1,1 @@
+"""The networks that an InvAD is built from."""

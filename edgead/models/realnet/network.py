@@ -1,0 +1,163 @@
+"""RealNet in sizes that a device can afford: one configuration from the paper's parts down to compact ones.
+
+Feature selection, reconstruction, residual selection and the discriminator are RealNet's (Zhang et al., CVPR
+2024). Ours are: standardised features, compact networks, absolute residuals instead of squared ones, joined
+on the grid of a chosen stage instead of the largest, and a bank of good features whose distances count
+beside the discriminator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from edgead.errors import UsageError
+from edgead.models.backbones import Backbone, build_backbone, feature_info
+from edgead.models.features.memory_bank import GoodFeatureBank
+from edgead.models.features.resize import resize_bilinear
+from edgead.models.features.selection import FeatureSelection, first_channels
+from edgead.models.features.standardise import SelectedFeatures, folded_selections
+from edgead.models.network import FeatureBatch, InspectionNetwork, Optimisation
+from edgead.models.realnet.config import RealNetConfig
+from edgead.models.realnet.parts import DISCRIMINATORS, RECONSTRUCTIONS, RESIDUALS
+from edgead.models.realnet.parts.residual_selection import ResidualSelection
+from edgead.models.scoring.components import ScoreComponents
+
+_SEGMENTATION_WEIGHT = 4.0
+_ANOMALOUS_WEIGHT = 2.0  # of anomalous cells, which are few
+_LEAST_RESIDUAL = 0.1  # of features with deviation 1; smaller ones are noise, and INT8 makes more of it
+
+
+@dataclass(frozen=True)
+class RealNetOutput:
+    """Logits B h w, and per stage the reconstruction of its features and the difference to it, B m h w."""
+
+    logits: Tensor
+    reconstructions: list[Tensor]
+    differences: list[Tensor]
+
+
+class RealNet(InspectionNetwork):
+    """Feature maps of a frozen backbone -> logits of an anomaly per cell of the map, reconstructions."""
+
+    config: RealNetConfig
+    learns_from_anomalies = True
+    last_part = "discriminator"
+    kept_in_float = ("/bank/*",)  # edgead.compile.distances rounds it, its own way
+
+    def __init__(self, config: RealNetConfig, backbone: Backbone, selection: FeatureSelection) -> None:
+        super().__init__(config, backbone, selection)
+        self.standardise = nn.ModuleList(SelectedFeatures(stage) for stage in selection.stages)
+        build = RECONSTRUCTIONS[config.reconstruction]
+        self.reconstructions = nn.ModuleList(
+            build(m, w) for m, w in zip(config.channels, config.reconstruction_widths, strict=True)
+        )
+        kept, half = sum(config.channels), config.residual_count // 2
+        self.residual_selection: nn.Module = nn.Identity()
+        if half:
+            self.residual_selection = ResidualSelection(kept, by_max=half, by_mean=half)
+        self.discriminator = DISCRIMINATORS[config.discriminator](
+            2 * half or kept, config.discriminator_width
+        )
+        self.bank = _build_bank(config)
+
+    @property
+    def parts(self) -> dict[str, str]:
+        parts = {"residual_selection": "selection", "discriminator": "discriminator", "bank": "bank"}
+        for position, stage in enumerate(self.config.stages):
+            for module in ("standardise", "reconstructions"):
+                parts[f"{module}.{position}"] = f"reconstruction {stage}"
+        return parts
+
+    @property
+    def optimisation(self) -> Optimisation:
+        return Optimisation(loss_weights={"segmentation": _SEGMENTATION_WEIGHT})
+
+    def fit_good(self, chunks: Sequence[list[Tensor]], generator: torch.Generator) -> None:
+        for standardise, maps in zip(self.standardise, zip(*chunks, strict=True), strict=True):
+            standardise.fit(maps)  # type: ignore[operator]
+        if self.bank is not None:
+            self.bank.fit([self._bank_maps(maps) for maps in chunks], generator)
+
+    def standardised(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """The selected channels of each stage, standardised: the targets, for good images."""
+        return [standardise(m) for standardise, m in zip(self.standardise, maps, strict=True)]
+
+    def forward(self, maps: Sequence[Tensor]) -> RealNetOutput:
+        """maps: the backbone's, one for each stage, B C_k h_k w_k."""
+        features = self.standardised(maps)
+        rebuilt = [network(x) for network, x in zip(self.reconstructions, features, strict=True)]
+        differences = [x.float() - y.float() for x, y in zip(features, rebuilt, strict=True)]
+        grid = maps[self._position(self.config.grid_stage)].shape[-2:]
+        size = (int(grid[0]), int(grid[1]))
+        seen = [_on_grid(RESIDUALS[self.config.residual_kind](d), size) for d in differences]
+        logits = self.discriminator(self.residual_selection(torch.cat(seen, dim=1)))
+        return RealNetOutput(logits, rebuilt, differences)
+
+    def losses(self, output: RealNetOutput, batch: FeatureBatch) -> dict[str, Tensor]:
+        """Squared error to the good features of each stage, and cross-entropy per cell of the map.
+
+        A cell's target is the share of its pixels that are anomalous. Equation 6 of the paper, with weights
+        of ours for the sum.
+        """
+        if batch.masks is None:
+            raise UsageError("RealNet is trained on batches with anomalies and their masks; found none.")
+        height, width = output.logits.shape[-2:]
+        wanted = F.adaptive_avg_pool2d(batch.masks[:, None].float(), (int(height), int(width)))[:, 0]
+        weight = torch.full((), _ANOMALOUS_WEIGHT, device=batch.masks.device)
+        segmentation = F.binary_cross_entropy_with_logits(output.logits.float(), wanted, pos_weight=weight)
+        pairs = zip(output.reconstructions, self.standardised(batch.targets), strict=True)
+        errors = [F.mse_loss(rebuilt.float(), target.float()) for rebuilt, target in pairs]
+        return {"segmentation": segmentation, "reconstruction": torch.stack(errors).sum()}
+
+    def score_components(self, maps: Sequence[Tensor]) -> ScoreComponents:
+        output = self(maps)
+        kept = [
+            output.differences[self._position(stage)].square() for stage in self.config.residual_map_stages
+        ]
+        return ScoreComponents(
+            logits=output.logits,
+            residuals=[torch.log(residual.mean(dim=1) + _LEAST_RESIDUAL) for residual in kept],
+            distances=self._distances(maps),
+        )
+
+    def _distances(self, maps: Sequence[Tensor]) -> Tensor | None:
+        if self.bank is None:
+            return None
+        distances: Tensor = self.bank(self._bank_maps(maps))
+        return distances
+
+    def _bank_maps(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        return [maps[self._position(stage)] for stage in self.config.bank_stages]
+
+    def fold(self) -> None:
+        """Write the selections as 1 x 1 convolutions; drop the bank's repeated prototypes."""
+        self.standardise = folded_selections(self.standardise)
+        if self.bank is not None:
+            self.bank = self.bank.without_repeated()
+
+
+def build_realnet(
+    config: RealNetConfig, *, selection: FeatureSelection | None = None, weights: str | None = "pretrained"
+) -> RealNet:
+    """Build the network; without a `selection` the first channels stand in, right for costs and timing."""
+    backbone = build_backbone(config.backbone, stages=config.stages, weights=weights)
+    return RealNet(config, backbone, selection or first_channels(backbone.feature_info, config.channels))
+
+
+def _build_bank(config: RealNetConfig) -> GoodFeatureBank | None:
+    if not config.bank_stages:
+        return None
+    channels = {info.stage: info.channels for info in feature_info(config.backbone, config.stages)}
+    wanted = [channels[stage] for stage in config.bank_stages]
+    return GoodFeatureBank(wanted, components=config.bank_components, size=config.bank_size)
+
+
+def _on_grid(residual: Tensor, size: tuple[int, int]) -> Tensor:
+    if residual.shape[-1] > size[1]:
+        return F.avg_pool2d(residual, int(residual.shape[-1]) // size[1])
+    return resize_bilinear(residual, size, align_corners=False)

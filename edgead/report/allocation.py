@@ -1,0 +1,68 @@
+"""The section on the channel budget: the plan's parts, its frontier, predicted and measured latency."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from edgead.report import figures
+
+
+def plan_rows(plan: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Part, what was chosen of it, and its predicted milliseconds."""
+    config, parts = plan["config"], dict(plan["prediction"]["parts_ms"])
+    chosen = {
+        "backbone": config["backbone"],
+        "selection": f"{config['residual_count']} residuals",
+        "discriminator": f"width {config['discriminator_width']}",
+        "bank": f"{config['bank_size']} features of stages {config['bank_stages']}",
+    }
+    for stage, budget, width in zip(
+        config["stages"], config["channels"], config["reconstruction_widths"], strict=True
+    ):
+        kept, whole = plan["stage_bits"][str(stage)]
+        words = f"{budget} channels, width {width}; {kept:.3f} of {whole:.3f} bits"
+        chosen[f"reconstruction {stage}"] = words
+    return [(name, chosen.get(name, ""), f"{ms:.3f}") for name, ms in parts.items()]
+
+
+def plan_facts(plan: Mapping[str, Any]) -> dict[str, str]:
+    """The plan in words."""
+    prediction, limits = plan["prediction"], plan["limits"]
+    units = {"latency_ms": "ms", "file_mb": "MB of file", "memory_mb": "MB of memory"}
+    asked = ", ".join(f"{value:g} {units[name]}" for name, value in limits.items() if value is not None)
+    error = prediction["relative_error"]
+    sure = "" if error is None else f", median error {error:.1%} on networks that were not fitted"
+    return {
+        "device": ", ".join(filter(None, (plan["target"], plan["mode"], plan["precision"]))),
+        "asked for": f"at most {asked}",
+        "predicted": f"{prediction['total_ms']:.2f} ms ({prediction['basis']}{sure})",
+        "held against the budget": f"{plan['promised_ms']:.2f} ms, with the margin of the prediction",
+        "discriminating power kept": f"{plan['kept']:.1%} (ranks networks; no accuracy)",
+        "the next millisecond would buy": plan["next_ms"],
+        **{f"note {number}": note for number, note in enumerate(plan["notes"], 1)},
+    }
+
+
+def frontier_svg(plan: Mapping[str, Any]) -> str:
+    """Predicted latency against the discriminating power kept, the plan and its budget marked."""
+    points = plan["frontier"]
+    return figures.frontier(
+        np.array([point["ms"] for point in points]),
+        np.array([100 * point["kept"] for point in points]),
+        chosen=(plan["promised_ms"], 100 * plan["kept"]),
+        budget=plan["limits"]["latency_ms"],
+    )
+
+
+def prediction_facts(prediction: Mapping[str, Any]) -> dict[str, str]:
+    """Predicted and measured, beside each other."""
+    facts = {"predicted, engine alone": f"{prediction['ms']:.2f} ms ({prediction['basis']})"}
+    if prediction.get("measured_ms"):
+        measured = prediction["measured_ms"]
+        off = prediction["ms"] / measured - 1
+        facts["measured, engine alone, p50"] = f"{measured:.2f} ms; the prediction is {off:+.1%} of it"
+    notes = prediction.get("notes", ())
+    return facts | {f"note {number}": note for number, note in enumerate(notes, 1)}

@@ -1,0 +1,112 @@
+"""Evaluation over a small folder whose right answers are known."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from edgead.datasets import Sample, open_dataset
+from edgead.errors import DataError
+from edgead.evaluation.evaluator import Prediction, evaluate
+from edgead.images import write_image
+
+SIZE = (32, 32)
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    """Good images are dark; scratches (bright) and dents (half as bright) fill their masks exactly."""
+    rng = np.random.default_rng(0)
+    for folder, count in (("train/good", 2), ("test/good", 4), ("test/scratch", 3), ("test/dent", 2)):
+        for i in range(count):
+            image = rng.integers(0, 20, (32, 40, 3)).astype(np.uint8)
+            mask = np.zeros((32, 40, 3), np.uint8)
+            if "good" not in folder:
+                mask[4 : 12 + i, 8:24] = 255
+                image[mask > 0] = 250 if "scratch" in folder else 120
+                truth = tmp_path / "ground_truth" / folder.split("/")[1]
+                truth.mkdir(parents=True, exist_ok=True)
+                write_image(truth / f"{i}.png", mask)
+            (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+            write_image(tmp_path / folder / f"{i}.png", image)
+    return open_dataset(tmp_path)
+
+
+def by_brightness(image):
+    values = image[..., 0].astype(np.float32) / 255
+    return Prediction(float(values.max()), values)
+
+
+def test_a_perfect_predictor_reaches_one_everywhere(dataset):
+    found = evaluate(by_brightness, dataset.test, size=(32, 40))
+    assert set(found.summary().values()) == {1.0}
+    assert {kind: m.count for kind, m in found.by_kind.items()} == {"scratch": 3, "dent": 2}
+    assert all(m.image_auroc == m.pixel_auroc == m.au_pro == 1 for m in found.by_kind.values())
+    assert found.pixel is not None
+    assert (found.pixel.images, found.pixel.regions) == (9, 5)
+
+
+def test_kinds_are_measured_apart(dataset):
+    def blind_to_dents(image):
+        bright = np.where(image[..., 0] > 200, 1, 0).astype(np.float32)
+        return Prediction(float(bright.max()), bright)
+
+    found = evaluate(blind_to_dents, dataset.test, size=SIZE)
+    assert found.by_kind["scratch"].image_auroc == 1
+    assert found.by_kind["dent"].image_auroc == 0.5
+    assert found.by_kind["dent"].au_pro == pytest.approx(0.15)
+    assert 0.5 < found.image.auroc < 1
+
+
+def test_maps_on_a_coarse_grid_are_resized(dataset):
+    def coarse(image):
+        return Prediction(float(image.max()), image[::4, ::4, 0].astype(np.float32), seconds=0.25)
+
+    found = evaluate(coarse, dataset.test, size=SIZE, keep_maps=True)
+    assert found.pixel is not None
+    assert found.pixel.auroc > 0.95
+    assert {r.anomaly_map.shape for r in found.records} == {(8, 10)}
+    assert {r.seconds for r in found.records} == {0.25}
+
+
+def test_json_holds_no_nan_and_progress_counts(dataset):
+    good = [s for s in dataset.test if not s.is_anomalous]
+    seen = []
+    found = evaluate(by_brightness, good, size=SIZE, on_progress=lambda *step: seen.append(step))
+    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert math.isnan(found.image.auroc)
+    assert found.pixel is None
+    text = json.dumps(found.to_json(), allow_nan=False)
+    assert json.loads(text)["metrics"]["image_auroc"] is None
+    assert "records" not in found.to_json(records=False)
+
+
+def test_anomalous_images_without_mask_count_in_image_metrics_alone(dataset):
+    bare = [Sample(s.path, s.kind) if s.kind == "dent" else s for s in dataset.test]
+    found = evaluate(by_brightness, bare, size=SIZE)
+    assert found.without_mask == 2
+    assert found.by_kind["dent"].image_auroc == 1
+    assert math.isnan(found.by_kind["dent"].au_pro)
+    assert found.pixel is not None
+    assert found.pixel.images == 7
+
+
+@pytest.mark.parametrize(
+    ("prediction", "message"),
+    [
+        (Prediction(math.nan, np.zeros((4, 4))), r"finite score for .*0\.png, found nan"),
+        (Prediction(1.0, np.full((4, 4), math.nan)), r"finite anomaly map for .*0\.png"),
+        (Prediction(1.0, np.zeros((1, 4, 4))), r"shape h w for .*0\.png, found \(1, 4, 4\)"),
+    ],
+)
+def test_bad_predictions_name_the_image(dataset, prediction, message):
+    with pytest.raises(DataError, match=message):
+        evaluate(lambda image: prediction, dataset.test, size=SIZE)
+
+
+def test_no_samples():
+    with pytest.raises(DataError, match="found none"):
+        evaluate(by_brightness, [])

@@ -9,6 +9,7 @@ RUNTIME = [
     "numpy>=1.26",  # images, maps and reference vectors
     "opencv-python-headless>=4.8",  # decoding, the one resize, connected components
     "click>=8.1",  # the command line
+    "msgspec>=0.20",  # records of JSON and TOML: types checked exactly, and their JSON Schema
     "tomli>=2.0; python_version < '3.11'",  # TOML of targets and recipes (standard library from 3.11)
 ]
 OPENVINO = ["openvino>=2024.6"]  # engine for Intel CPUs and GPUs

@@ -12,11 +12,13 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "edgead"
 
 # From the ground up: package or module -> the others that it may import.
-GROUND = {"errors", "files"}
+GROUND = {"errors", "files", "map_and_score", "records"}
 LAYERS: dict[str, set[str]] = {
     "errors": set(),
+    "map_and_score": set(),
     "image_headers": set(),
     "files": {"errors"},
+    "records": {"errors"},
     "images": GROUND | {"image_headers"},
     "metrics": GROUND,
     "profiles": GROUND,
@@ -52,7 +54,17 @@ LAYERS["__main__"] = {"cli"}
 
 # What a line's PC has: nothing here may need a training library.
 LEAN = (
-    *("errors", "image_headers", "files", "images", "profiles", "device", "bundle"),
+    *(
+        "errors",
+        "map_and_score",
+        "image_headers",
+        "files",
+        "records",
+        "images",
+        "profiles",
+        "device",
+        "bundle",
+    ),
     *("runtime", "web", "cameras", "verdicts", "inspection", "bench"),
 )
 TRAINING_LIBRARIES = {
@@ -158,7 +170,7 @@ def test_the_lean_parts_need_no_training_library(part: str):
 
 def test_the_bundle_needs_no_engine_and_no_picture_library():
     roots = {module.partition(".")[0] for module, _, _ in imports("bundle")}
-    assert roots - set(sys.stdlib_module_names) <= {"numpy", "edgead", "__future__"}
+    assert roots - set(sys.stdlib_module_names) <= {"numpy", "msgspec", "edgead", "__future__"}
 
 
 @pytest.mark.parametrize(

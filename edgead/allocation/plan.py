@@ -40,8 +40,8 @@ class Plan:
     """What was chosen, for what, and how sure it is. Written beside a run as plan.json.
 
     `kept` is the share of all channels' information (edgead/allocation/channel_information.py) that the
-    network keeps; it ranks networks and is no accuracy. `promised_ms` is the prediction with the margin that nine
-    of ten networks keep to; it is what was held against the budget.
+    network keeps; it ranks networks and is no accuracy. `promised_ms` is the prediction with the margin that
+    nine of ten networks keep to; it is what was held against the budget.
     """
 
     target: str

@@ -2,8 +2,9 @@
 
 The roles are InvAD's (edgead/models/invad/parts/style_modulation.py): features of all stages pass a narrow
 style at the deepest grid, and a decoder that begins with a learned constant rebuilds them, modulated by it.
-The parts are others: plain convolutions with batch norm that folds instead of a norm over the whole map, nearest resizing
-instead of transposed convolution and blur, one modulation for each stage instead of one for each convolution.
+The parts are others: plain convolutions with batch norm that folds instead of a norm over the whole map,
+nearest resizing instead of transposed convolution and blur, one modulation for each stage instead of one for
+each convolution.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Records: frozen dataclasses in JSON and TOML and back; no field missing, none unknown, each of its type.
 
-Whatever edgead reads of its own (manifests, runs, profiles, recipes) comes through `record_from`; what a record
-means (ranges, names that must be known) is its `__post_init__`'s to check.
+Whatever edgead reads of its own (manifests, runs, profiles, recipes) comes through `record_from`; what a
+record means (ranges, names that must be known) is its `__post_init__`'s to check.
 """
 
 from __future__ import annotations

@@ -41,15 +41,13 @@ def test_a_record_goes_out_and_comes_back():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        pytest.param(
-            {"inner": {"count": True}}, r"Expected `int`, got `bool` at `\.inner\.count`", id="bool"
-        ),
+        pytest.param({"inner": {"count": True}}, "Expected `int`, got `bool` at `inner.count`", id="bool"),
         pytest.param({"inner": {"count": 1.0}}, "Expected `int`, got `float`", id="float for int"),
         pytest.param({"inner": {}}, "missing required field `count`", id="missing"),
         pytest.param({"inner": {"cuont": 1}}, r"did you mean 'count'\?", id="near match"),
         pytest.param({"more": {"k": {"count": 1, "b": 2}}}, "unknown field 'b'", id="unknown, deep"),
         pytest.param({"inner": {"count": 9}}, "count is above 5", id="its own check"),
-        pytest.param({"name": None}, "Expected `str`, got `None`", id="null"),
+        pytest.param({"name": None}, "Expected `str`, got `null`", id="null"),
     ],
 )
 def test_what_does_not_fit_is_refused_by_name(change: dict[str, Any], message: str):
@@ -61,7 +59,7 @@ def test_what_does_not_fit_is_refused_by_name(change: dict[str, Any], message: s
     "text", [b"{", b'{"a": NaN}', b'{"a": 1e999}', b'{"a": 1, "a": 2}', b"\xff", b"[" * 100_000]
 )
 def test_malformed_json_is_refused(text: bytes):
-    with pytest.raises(DataError, match="^file: not valid JSON"):
+    with pytest.raises(DataError, match=r"^file: not valid JSON"):
         parse_json(text, origin="file")
 
 

@@ -136,8 +136,8 @@ def _quantized(content: bytes, size: int = 128) -> bytes:
 def _numbers(run_path: Path, target: Target, *, every: int) -> list[Row]:
     """Accuracy of the float graph and of the bundle's Q/DQ graph on the run's test images, and its size."""
     from edgead.bundle import read_bundle
+    from edgead.training.data import products_of_run
     from edgead.training.run import read_run
-    from edgead.training.train import products_of_run
 
     run = read_run(run_path)
     samples = [sample for product in products_of_run(run).products for sample in product.dataset.test][

@@ -22,7 +22,7 @@ from edgead.datasets import open_dataset
 from edgead.datasets.products import Paths
 from edgead.errors import AccuracyGateError
 from edgead.evaluation.evaluator import Evaluation, evaluate, predictor_from_inspector, predictor_from_module
-from edgead.models.inspection import InspectionModel, look
+from edgead.models.inspection import InspectionModel
 from edgead.models.scoring.components import ScoreComponents
 from edgead.models.scoring.rule import fuse
 from edgead.profiles.target import read_target
@@ -128,7 +128,7 @@ class Workshop:
 
 
 class _Remembering(torch.nn.Module):
-    """A model whose network looks at each image once, however often its views are weighed anew."""
+    """A model whose network sees each image once, however often its components are weighted anew."""
 
     def __init__(self, model: InspectionModel, seen: dict[bytes, ScoreComponents]) -> None:
         super().__init__()
@@ -138,7 +138,7 @@ class _Remembering(torch.nn.Module):
         key = hashlib.sha256(images.numpy().tobytes()).digest()
         if key not in self.seen:
             maps = self.model.backbone(images.permute(0, 3, 1, 2).float())
-            self.seen[key] = look(self.model.network, maps)
+            self.seen[key] = self.model.network.components_with_context(maps)
         return fuse(self.seen[key], self.model.rule)
 
 

@@ -33,15 +33,20 @@ def parse_json(text: bytes | str, *, origin: str, error: type[EdgeadError] = Dat
 
 
 def record_from(
-    kind: type[_Record], value: Any, *, origin: str, error: type[EdgeadError] = DataError
+    kind: type[_Record],
+    value: Any,
+    *,
+    origin: str,
+    error: type[EdgeadError] = DataError,
+    complete: bool = False,
 ) -> _Record:
     """Build the dataclass `kind` from parsed JSON or TOML.
 
     Types are exact: true is no number, 1.0 no integer, but 1 is a float. A list becomes a tuple where that is
-    declared. Raises `error`, beginning with `origin`, for what does not fit; errors of edgead that the
-    records themselves raise pass through.
+    declared. With `complete`, fields that have a default must be there as well. Raises `error`, beginning
+    with `origin`, for what does not fit; errors of edgead that the records themselves raise pass through.
     """
-    _refuse_unknown(kind, value, origin, error)
+    _refuse_unknown(kind, value, origin, error, complete)
     try:
         return msgspec.convert(value, kind, strict=True)
     except msgspec.ValidationError as fault:
@@ -68,10 +73,11 @@ def json_schema(kind: type[Any]) -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **plain}
 
 
-def _refuse_unknown(hint: Any, value: Any, origin: str, error: type[EdgeadError]) -> None:
+def _refuse_unknown(hint: Any, value: Any, origin: str, error: type[EdgeadError], complete: bool) -> None:
     """msgspec passes over fields that a dataclass does not have; a strict reader must not."""
     if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
-        known = typing.get_type_hints(hint)
+        hints = typing.get_type_hints(hint)
+        known = {field.name: hints[field.name] for field in dataclasses.fields(hint)}
         for name in value:
             if name not in known:
                 near = difflib.get_close_matches(str(name), known, n=1)
@@ -79,10 +85,16 @@ def _refuse_unknown(hint: Any, value: Any, origin: str, error: type[EdgeadError]
                 raise error(
                     f"{origin}: unknown field '{str(name)[:80]}'{advice}. Use the version that wrote it."
                 )
-            _refuse_unknown(known[name], value[name], f"{origin}: {name}", error)
+            _refuse_unknown(known[name], value[name], f"{origin}: {name}", error, complete)
+        missing = [field.name for field in dataclasses.fields(hint) if complete and field.name not in value]
+        if missing:
+            raise error(
+                f"{origin}: Object missing required field `{missing[0]}`. Make it again, or use the version "
+                "that wrote it."
+            )
     else:
         for inner, item in _inner(hint, value):
-            _refuse_unknown(inner, item, origin, error)
+            _refuse_unknown(inner, item, origin, error, complete)
 
 
 def _inner(hint: Any, value: Any) -> Iterator[tuple[Any, Any]]:

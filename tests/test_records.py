@@ -55,6 +55,15 @@ def test_what_does_not_fit_is_refused_by_name(change: dict[str, Any], message: s
         record_from(Outer, {**GOOD, **change}, origin="file", error=BundleError)
 
 
+def test_a_complete_record_has_the_fields_with_defaults_as_well():
+    whole = {**GOOD, "more": {}, "free": 1}
+    assert record_from(Outer, whole, origin="x", complete=True).free == 1
+    without = {**whole, "inner": {"count": 1}}
+    with pytest.raises(DataError, match=r"^x: inner: Object missing required field `sizes`"):
+        record_from(Outer, without, origin="x", complete=True)
+    assert record_from(Outer, without, origin="x").inner.count == 1
+
+
 @pytest.mark.parametrize(
     "text", [b"{", b'{"a": NaN}', b'{"a": 1e999}', b'{"a": 1, "a": 2}', b"\xff", b"[" * 100_000]
 )

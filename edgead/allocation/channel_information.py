@@ -33,7 +33,7 @@ from torch import Tensor
 from edgead.allocation.context_prediction import ContextPrediction
 from edgead.errors import TrainingError
 from edgead.models.backbones import FeatureInfo
-from edgead.models.features.memory_bank import GoodFeatureBank
+from edgead.models.features.memory_bank import MemoryBank
 from edgead.models.features.selection import ChannelScorer, StageSelection, masks_at, scaled_difference
 
 Floats = NDArray[np.float64]
@@ -186,7 +186,7 @@ class InformationMeter:
         positions = [position for position, info in enumerate(self.infos) if info.stage in stages]
         maps = [[chunk[position] for position in positions] for chunk in good]
         channels = [self.infos[position].channels for position in positions]
-        bank = GoodFeatureBank(channels, components=components, size=1)
+        bank = MemoryBank(channels, components=components, size=1)
         generator = torch.Generator().manual_seed(0)
         try:
             bank.fit(maps, generator)

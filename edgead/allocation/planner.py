@@ -25,7 +25,8 @@ from edgead.models.folding import fold_backbone
 from edgead.models.realnet.config import RealNetConfig
 from edgead.profiles.target import Target
 from edgead.synthesis import Synthesizer
-from edgead.training.batches import BatchStream, load_images
+from edgead.training.batches import BatchStream
+from edgead.training.data import load_images
 from edgead.training.features import FeatureExtractor, GoodFeatures
 from edgead.training.loop import SELECTING
 from edgead.training.run import PLAN_FILE

@@ -83,8 +83,7 @@ def planned_settings(
     from edgead.allocation.planner import Asked, kept_plan, plan_file, plan_training, planned
     from edgead.files import write_json as write_json_file
     from edgead.profiles.target import read_target
-    from edgead.training.run import PLAN_FILE
-    from edgead.training.train import check_out
+    from edgead.training.run import PLAN_FILE, check_out
 
     asked = Asked(
         read_target(target),

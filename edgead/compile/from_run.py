@@ -22,9 +22,9 @@ from edgead.errors import CompileError
 from edgead.images import read_image, resize_image
 from edgead.models.inspection import InspectionModel, fold_for_export
 from edgead.profiles.target import Target
+from edgead.training.data import products_of_run
 from edgead.training.run import Run, read_run
 from edgead.training.threshold import threshold_of_products
-from edgead.training.train import products_of_run
 
 
 def compile_run(

@@ -21,7 +21,8 @@ from edgead.models.backbones import build_backbone
 from edgead.models.config import ModelConfig
 from edgead.models.families import build_network
 from edgead.models.inspection import InspectionModel
-from edgead.models.scoring.rule import Scale, ScoreRule
+from edgead.models.scoring.rule import ScoreRule
+from edgead.models.scoring.scales import Scale, Scales
 
 # torch's operation -> our kind. What is not here is folded into another operation or moves no data.
 _KINDS = {
@@ -74,7 +75,7 @@ def _deployed(config: ModelConfig) -> InspectionModel:
     network = build_network(config, backbone).eval()
     network.fold()
     residuals = network.score_components(backbone(torch.empty(1, 3, *config.input_size))).residuals
-    return InspectionModel(network, ScoreRule(residuals=(Scale(),) * len(residuals)))
+    return InspectionModel(network, ScoreRule(scales=Scales(residuals=(Scale(),) * len(residuals))))
 
 
 def _parts(model: InspectionModel) -> dict[str, str]:

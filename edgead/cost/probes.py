@@ -21,7 +21,8 @@ from edgead.errors import UsageError
 from edgead.models.inspection import InspectionModel, fold_for_export
 from edgead.models.realnet.config import RealNetConfig
 from edgead.models.realnet.network import build_realnet
-from edgead.models.scoring.rule import Scale, ScoreRule
+from edgead.models.scoring.rule import ScoreRule
+from edgead.models.scoring.scales import Scale, Scales
 
 _SIDES = (0.75, 1.0, 1.0, 1.0, 1.25)  # of the input, so that a table says what its size costs
 _STRIDE = 64
@@ -76,16 +77,9 @@ def _exported(config: RealNetConfig, *, seed: int, weights: str | None) -> tuple
         if realnet.bank is not None:
             realnet.bank.prototypes.normal_()
             realnet.bank.projection.normal_(std=0.05)
-    some = Scale(0.1, 1.3)  # not 0 and 1: an engine leaves out what changes nothing, output names with it
-    rule = ScoreRule(
-        logits=some,
-        residuals=(some,) * len(config.residual_map_stages),
-        distances=some,
-        pooled_logits=some,
-        pooled_residuals=some,
-        pooled_distances=some,
-    )
-    model = fold_for_export(InspectionModel(realnet, rule))
+    scale = Scale(0.1, 1.3)  # not 0 and 1: an engine leaves out what changes nothing, output names with it
+    scales = Scales((scale,) * len(config.residual_map_stages), *[scale] * 5)
+    model = fold_for_export(InspectionModel(realnet, ScoreRule(scales=scales)))
     shape = (config.input_height, config.input_width, 3)
     image = np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
     return onnx_from_model(model, height=shape[0], width=shape[1]), image

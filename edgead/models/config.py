@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping
-from dataclasses import asdict, fields
-from typing import Any, ClassVar, TypeVar
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, ClassVar, TypeVar, cast
 
-from edgead.errors import DataError
+from edgead.errors import UsageError
+from edgead.models.backbones.base import FeatureInfo
+from edgead.records import record_from
 
-# Names that fields had in earlier runs and bundles.
+# Names that fields had in earlier runs, bundles, plans and measurements.
 _OLD_NAMES = {"budgets": "channels", "residual": "residual_kind", "residuals": "residual_count"}
 C = TypeVar("C", bound="ModelConfig")
 
@@ -42,18 +44,36 @@ class ModelConfig(abc.ABC):
         """The network in words, for a report."""
 
     def to_json(self) -> dict[str, Any]:
-        content: dict[str, Any] = asdict(self)  # type: ignore[call-overload]  # subclasses are dataclasses
+        content = asdict(cast(Any, self))  # subclasses are dataclasses
         return {name: list(v) if isinstance(v, tuple) else v for name, v in content.items()}
 
     @classmethod
-    def from_json(cls: type[C], content: Mapping[str, Any]) -> C:
+    def from_json(cls: type[C], content: Any) -> C:
         """Read what `to_json` wrote, in earlier versions too; DataError for unknown or missing fields."""
-        content = {_OLD_NAMES.get(name, name): value for name, value in content.items()}
-        names = {field.name for field in fields(cls)}  # type: ignore[arg-type]
-        if set(content) != names:
-            raise DataError(
-                f"The configuration of a model of {cls.title} has other fields than this version knows: "
-                f"{sorted(set(content) ^ names)}. Train again, or use the version that wrote it."
+        if isinstance(content, Mapping):
+            content = {_OLD_NAMES.get(name, name): value for name, value in content.items()}
+        return record_from(cls, content, origin=f"configuration of a model of {cls.title}", complete=True)
+
+    def _check_stages_of(self, *names: str) -> None:
+        """Refuse fields with stages that the network does not have."""
+        for name in names:
+            if not set(getattr(self, name)) <= set(self.stages):
+                raise UsageError(f"{name} {getattr(self, name)} must be among the stages {self.stages}.")
+
+    def _check_channels(self, infos: Sequence[FeatureInfo]) -> None:
+        if len(self.channels) != len(infos):
+            raise UsageError(f"channels needs one number for each of the stages {self.stages}.")
+        for info, count in zip(infos, self.channels, strict=True):
+            if not 1 <= count <= info.channels:
+                raise UsageError(
+                    f"Stage {info.stage} of {self.backbone} has {info.channels} channels; keep 1 to "
+                    f"{info.channels} of them, not {count}."
+                )
+
+    def _check_input(self, multiple: int, least: int, reason: str) -> None:
+        height, width = self.input_size
+        if height % multiple or width % multiple or min(height, width) < least:
+            raise UsageError(
+                f"The input must be at least {least} pixels high and wide, in multiples of {multiple} "
+                f"({reason}), not {height} x {width}."
             )
-        values: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in content.items()}
-        return cls(**values)

@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
 from typing import cast
 
 from torch import Tensor, nn
 
 from edgead.models.folding import fold_backbone, fold_batch_norms
 from edgead.models.network import InspectionNetwork
-from edgead.models.scoring.components import ScoreComponents
 from edgead.models.scoring.rule import ScoreRule, fuse
-
-
-def look(network: InspectionNetwork, maps: Sequence[Tensor]) -> ScoreComponents:
-    """The network's views of the backbone's maps, with what tells the product."""
-    return replace(network.score_components(list(maps)), context=maps[-1].mean(dim=(2, 3)))
+from edgead.models.scoring.scales import Scales
 
 
 class _ProductScales(nn.Module):
-    """`ScoreRule.of_images` under a name of its own in the exported graph."""
+    """`ScoreRule.scales_of` under a name of its own in the exported graph."""
 
     def __init__(self, rule: ScoreRule) -> None:
         super().__init__()
         self.rule = rule
 
-    def forward(self, context: Tensor) -> ScoreRule:
-        return self.rule.of_images(context)
+    def forward(self, context: Tensor) -> Scales:
+        return self.rule.scales_of(context)
 
 
 class InspectionModel(nn.Module):
@@ -42,7 +35,7 @@ class InspectionModel(nn.Module):
         self.family: str = network.config.family
         self.add_module(self.family, network)
         self.rule = rule
-        if rule.teller is not None:
+        if rule.products:
             self.products = _ProductScales(rule)
         self.eval().requires_grad_(False)
 
@@ -53,15 +46,14 @@ class InspectionModel(nn.Module):
     @property
     def kept_in_float(self) -> tuple[str, ...]:
         """Patterns of operations that the quantizer leaves alone: the network's, and products' scales."""
-        scales = () if self.rule.teller is None else ("/products/*",)
-        return (*self.network.kept_in_float, *scales)
+        return (*self.network.kept_in_float, *(("/products/*",) if self.rule.products else ()))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         maps = self.backbone(images.permute(0, 3, 1, 2).float())
-        if self.rule.teller is None:
+        if not self.rule.products:
             return fuse(self.network.score_components(maps), self.rule)
-        views = look(self.network, maps)
-        return fuse(views, self.products(views.context))
+        components = self.network.components_with_context(maps)
+        return fuse(components, self.rule, self.products(components.context))
 
 
 def fold_for_export(model: InspectionModel) -> InspectionModel:

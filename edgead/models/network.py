@@ -1,11 +1,11 @@
-"""What the networks of all model families have in common: how they are trained, asked and folded."""
+"""What the networks of all model families have in common: how they train, score and fold."""
 
 from __future__ import annotations
 
 import abc
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import torch
@@ -63,7 +63,7 @@ class Optimisation:
 
 
 class InspectionNetwork(nn.Module, abc.ABC):
-    """Feature maps of a frozen backbone -> what speaks for an anomaly.
+    """Feature maps of a frozen backbone -> the components of an anomaly score.
 
     The backbone is held for export and kept out of the state dict: its weights are published ones, known
     by their hash. Every family's network is built from its configuration, a backbone and a selection of the
@@ -86,7 +86,7 @@ class InspectionNetwork(nn.Module, abc.ABC):
 
     @property
     def parts(self) -> dict[str, str]:
-        """Name of a submodule -> the part of the network that it counts as where costs are told by part."""
+        """Name of a submodule -> the part of the network that costs count it under."""
         return {}
 
     @property
@@ -96,7 +96,7 @@ class InspectionNetwork(nn.Module, abc.ABC):
     def fit_good(self, chunks: Sequence[list[Tensor]], generator: torch.Generator) -> None:
         """Set what comes from good images without gradients, before the first step.
 
-        chunks: the backbone's maps of good images in float32, some images at a time.
+        chunks: the backbone's maps of good images in float32, a few images at a time.
         """
 
     @abc.abstractmethod
@@ -106,6 +106,10 @@ class InspectionNetwork(nn.Module, abc.ABC):
     @abc.abstractmethod
     def score_components(self, maps: Sequence[Tensor]) -> ScoreComponents:
         """What the network makes of the backbone's maps when it inspects."""
+
+    def components_with_context(self, maps: Sequence[Tensor]) -> ScoreComponents:
+        """The same with the context by which products are classified."""
+        return replace(self.score_components(list(maps)), context=maps[-1].mean(dim=(2, 3)))
 
     def fold(self) -> None:
         """Rewrite in place, for export, what engines run faster in another form; batch norms are folded."""

@@ -13,14 +13,11 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from edgead.datasets import Sample
 from edgead.errors import UsageError
-from edgead.images import read_image, resize_image
 from edgead.synthesis import Synthesizer, SyntheticSample
 from edgead.synthesis.diffusion.sets import open_set
+from edgead.training.data import Images
 from edgead.training.settings import TrainSettings
-
-Images = npt.NDArray[np.uint8]
 
 _MOST_WORKERS = 8
 
@@ -96,17 +93,15 @@ def product_synthesizers(settings: TrainSettings, images: Images, counts: Sequen
         )
     return [
         Synthesizer(
-            list(images[end - count : end]), sources=settings.synthesis,
-            texture_folder=settings.texture_folder, seed_textures=settings.seed,
-            foreground=settings.foreground, anomaly_set=anomaly_set,
+            list(images[end - count : end]),
+            sources=settings.synthesis,
+            texture_folder=settings.texture_folder,
+            seed_textures=settings.seed,
+            foreground=settings.foreground,
+            anomaly_set=anomaly_set,
         )
         for end, count in zip(ends, counts, strict=True)
-    ]  # fmt: skip
-
-
-def load_images(samples: Sequence[Sample], *, height: int, width: int) -> Images:
-    """Read and resize good images, uint8 N H W 3. Raises DataError naming the file that cannot be read."""
-    return np.stack([resize_image(read_image(sample.path), height, width) for sample in samples])
+    ]
 
 
 class BatchStream(Dataset[tuple[torch.Tensor, ...]]):

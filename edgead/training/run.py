@@ -10,34 +10,43 @@ checkpoint.safetensors  only while a training is under way
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+import hashlib
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+
+import edgead
 from edgead.bundle import ThresholdSpec
+from edgead.datasets import Products, Sample
 from edgead.errors import DataError, TrainingError
-from edgead.learning.checkpoint import load_tensors
-from edgead.models.backbones import build_backbone
+from edgead.files import write_bytes, write_json
+from edgead.learning.checkpoint import load_tensors, save_tensors
+from edgead.models.backbones import backbone_spec, build_backbone
 from edgead.models.config import ModelConfig
 from edgead.models.families import build_network
 from edgead.models.features.selection import FeatureSelection
 from edgead.models.inspection import InspectionModel
 from edgead.models.scoring.rule import ScoreRule
+from edgead.records import json_from, parse_json, record_from
+from edgead.synthesis.diffusion.sets import open_set
+from edgead.training.migrations import SCHEMA_VERSION, current_run
 from edgead.training.settings import TrainSettings
 
-SCHEMA_VERSION = 1
 RUN_FILE, SPLIT_FILE, WEIGHTS_FILE = "run.json", "split.json", "weights.safetensors"
 HISTORY_FILE, CHECKPOINT_FILE = "history.jsonl", "checkpoint.safetensors"
 PLAN_FILE = "plan.json"
+_FILES = (RUN_FILE, SPLIT_FILE, WEIGHTS_FILE, CHECKPOINT_FILE, HISTORY_FILE, PLAN_FILE)
 
 
 @dataclass(frozen=True)
-class Run:
-    """A finished training."""
+class RunRecord:
+    """The content of run.json."""
 
-    path: Path
     name: str
     family: str
     settings: TrainSettings
@@ -50,6 +59,17 @@ class Run:
     licences: Mapping[str, str]
     data_roots: tuple[str, ...]  # the folder of each product, in the order of training
     seconds: float
+    schema_version: int = SCHEMA_VERSION
+
+    def __post_init__(self) -> None:
+        self.selection.check()
+
+
+@dataclass(frozen=True)
+class Run(RunRecord):
+    """A finished training."""
+
+    path: Path = field(kw_only=True)
 
     @property
     def config(self) -> ModelConfig:
@@ -73,7 +93,7 @@ class Run:
         """The plan that its network was chosen by, as JSON; None where no budget was given."""
         if not (self.path / PLAN_FILE).exists():
             return None
-        plan = _read_json(self.path / PLAN_FILE).get("plan")
+        plan = _read_object(self.path / PLAN_FILE).get("plan")
         return plan if isinstance(plan, dict) else None
 
     def trained_facts(self) -> dict[str, str]:
@@ -115,16 +135,6 @@ class Run:
         return InspectionModel(network, self.rule)
 
 
-def _roots(content: Any) -> tuple[str, ...]:
-    """One folder as text, several as a list of them."""
-    return (content,) if isinstance(content, str) else tuple(str(root) for root in content)
-
-
-def read_split(path: Path) -> dict[str, Any]:
-    """The split of a run: `train` and `validation`, lists of file names below the data's root, and hashes."""
-    return _read_json(path / SPLIT_FILE)
-
-
 def read_run(path: str | Path) -> Run:
     """Read a run folder. Raises DataError saying what is missing or of another version."""
     folder = Path(path)
@@ -134,44 +144,104 @@ def read_run(path: str | Path) -> Run:
         raise DataError(
             f"The training in {folder} has not ended. The same edgead train command goes on with it."
         )
-    content = _read_json(folder / RUN_FILE)
-    if content.get("schema_version") != SCHEMA_VERSION:
-        raise DataError(
-            f"{folder / RUN_FILE} has schema version {content.get('schema_version')!r}, this edgead reads "
-            f"{SCHEMA_VERSION}. Train again or use the version that wrote it."
-        )
-    try:
-        return Run(
-            path=folder,
-            name=str(content["name"]),
-            family=str(content["family"]),
-            settings=TrainSettings.from_json(content["settings"], family=str(content["family"])),
-            selection=FeatureSelection.from_json(content["selection"]),
-            rule=ScoreRule.from_json(content["rule"]),
-            threshold=ThresholdSpec(**content["threshold"]),
-            validation=dict(content["validation"]),
-            hashes=dict(content["hashes"]),
-            versions=dict(content["versions"]),
-            licences=dict(content["licences"]),
-            data_roots=_roots(content["data_root"]),
-            seconds=float(content["seconds"]),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(
-            f"{folder / RUN_FILE} is damaged ({type(error).__name__}: {error}). Copy it again or train again."
-        ) from error
+    origin = str(folder / RUN_FILE)
+    content = current_run(_read_object(folder / RUN_FILE), origin=origin)
+    if "settings" in content:
+        family = str(content.get("family"))
+        content["settings"] = TrainSettings.from_json(content["settings"], family=family)
+    return Run(**vars(record_from(RunRecord, content, origin=origin, complete=True)), path=folder)
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _read_object(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_bytes()
     except OSError as error:
         raise DataError(
             f"{path} cannot be read ({error.strerror}). A run folder has {RUN_FILE}, {SPLIT_FILE} and "
             f"{WEIGHTS_FILE}; make one with edgead train."
         ) from error
-    except ValueError as error:
-        raise DataError(f"{path} is not JSON ({error}). Copy the run folder again or train again.") from error
+    content = parse_json(text, origin=str(path))
     if not isinstance(content, dict):
         raise DataError(f"{path} must hold a JSON object. Copy the run folder again or train again.")
     return content
+
+
+def check_out(folder: Path) -> None:
+    """Raise TrainingError unless a training may write to `folder`, or go on in it."""
+    if folder.exists() and not folder.is_dir():
+        raise TrainingError(f"{folder} is a file; --out names a folder. Give another one.")
+    if (folder / RUN_FILE).exists():
+        raise TrainingError(
+            f"{folder} already holds a finished run. Give another --out, or remove that folder first."
+        )
+    strange = [path.name for path in folder.iterdir() if not _is_ours(path)] if folder.is_dir() else []
+    if strange:
+        raise TrainingError(
+            f"{folder} holds other things ({', '.join(sorted(strange)[:3])}). Give an empty or new --out."
+        )
+
+
+def write_run(
+    folder: Path,
+    model: InspectionModel,
+    *,
+    settings: TrainSettings,
+    products: Products,
+    threshold: ThresholdSpec,
+    validation: Mapping[str, float | None],
+    seconds: float,
+) -> None:
+    """Write the run's files, run.json last: a folder that has it is complete."""
+    weights = folder / WEIGHTS_FILE
+    save_tensors(weights, model.network.state_dict(), {"family": model.family})
+    split = {
+        "digest": products.digest,
+        "hashes": products.hashes,
+        "train": _file_names(products, products.train),
+        "validation": _file_names(products, products.validation),
+    }
+    write_json(folder / SPLIT_FILE, split)
+    backbone = settings.model.backbone
+    record = RunRecord(
+        name=products.name,
+        family=model.family,
+        settings=settings,
+        selection=model.network.feature_selection,
+        rule=model.rule,
+        threshold=threshold,
+        validation=validation,
+        hashes={
+            "split": products.digest,
+            "weights": hashlib.sha256(weights.read_bytes()).hexdigest(),
+            "backbone": model.backbone.weights_sha256 or "",
+            **set_hashes(settings),
+        },
+        versions={
+            "edgead": edgead.__version__,
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
+        licences={"edgead": "Apache-2.0", f"backbone {backbone}": backbone_spec(backbone).source.licence},
+        data_roots=products.roots,
+        seconds=round(seconds, 1),
+    )
+    write_bytes(folder / RUN_FILE, json_from(record, origin=str(folder / RUN_FILE)))
+    (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
+    for temporary in folder.glob(".*"):
+        if _is_ours(temporary):
+            temporary.unlink(missing_ok=True)
+
+
+def set_hashes(settings: TrainSettings) -> dict[str, str]:
+    """The hash of the set of synthetic anomalies, where the settings name one."""
+    return {} if settings.anomaly_set is None else {"anomaly_set": open_set(settings.anomaly_set).digest}
+
+
+def _file_names(products: Products, samples: Sequence[Sequence[Sample]]) -> list[str]:
+    return sorted(products.file_name(k, sample) for k, own in enumerate(samples) for sample in own)
+
+
+def _is_ours(path: Path) -> bool:
+    """A file of a run, or the unfinished temporary one that an interruption left of it."""
+    return path.name in _FILES or path.name.startswith(tuple(f".{name}." for name in _FILES))

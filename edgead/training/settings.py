@@ -1,24 +1,23 @@
-"""What a training run is asked to do, validated once."""
+"""The settings of one training, validated once."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from edgead.errors import DataError, UnknownNameError, UsageError
+from edgead.errors import UnknownNameError, UsageError
 from edgead.models.config import ModelConfig
 from edgead.models.families import model_family
 from edgead.models.realnet.config import RealNetConfig
 from edgead.models.scoring.rule import ScoreRule
+from edgead.records import record_from
 from edgead.synthesis import DEFAULT_MIX
+from edgead.synthesis.subtle import SubtleSource
 
 # How channels are chosen: by AFS (RealNet's), the first ones, or a random draw; the last two to compare with.
 SELECTIONS = ("anomaly-aware", "first", "random")
-# Settings that came later. At their default they are not written: settings of earlier runs read as they were
-# meant, and keep the digests that runs are found and checkpoints are checked by.
-_LATER = frozenset({"balanced", "foreground", "anomaly_set"})
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class TrainSettings:
     cache_gigabytes: float = 4.0  # of good features kept in memory; beyond it they are computed again
     foreground: bool = True  # anomalies lie on the part, where it stands out from its background
     balanced: bool = True  # each of several products is drawn as often as any other
-    anomaly_set: str | None = None  # folder of drawn anomalies, for the source sdas
+    anomaly_set: str | None = None  # folder of synthetic anomalies, for the source sdas
 
     def __post_init__(self) -> None:
         for name in ("steps", "selection_batches", "checkpoint_steps"):
@@ -58,8 +57,8 @@ class TrainSettings:
                 raise UsageError(f"{name} must lie between 0 and 1, not {getattr(self, name)}.")
         if (self.synthesis.get("sdas", 0) > 0) != (self.anomaly_set is not None):
             raise UsageError(
-                "The source sdas and a set of anomalies go together: give a weight to sdas and name a "
-                "set, or neither (edgead train --synthesis sdas=0.3,near=0.7 --anomaly-set SET)."
+                "The source sdas and a set of anomalies go together: give a weight to sdas and name a set, "
+                f"or neither (edgead train --synthesis sdas=0.3,{SubtleSource.name}=0.7 --anomaly-set SET)."
             )
         if not 0 < self.top_share <= 1:
             raise UsageError(f"top_share must lie above 0 and up to 1, not {self.top_share}.")
@@ -70,18 +69,12 @@ class TrainSettings:
         return ScoreRule(top_share=self.top_share)
 
     def to_json(self) -> dict[str, Any]:
-        content = {**asdict(self), "model": self.model.to_json(), "synthesis": dict(self.synthesis)}
-        usual = {item.name: item.default for item in fields(self) if item.name in _LATER}
-        return {name: v for name, v in content.items() if name not in usual or v != usual[name]}
+        return {**asdict(self), "model": self.model.to_json(), "synthesis": dict(self.synthesis)}
 
     @classmethod
-    def from_json(cls, content: Mapping[str, Any], *, family: str = "realnet") -> TrainSettings:
+    def from_json(cls, content: Any, *, family: str = "realnet") -> TrainSettings:
         """Read what `to_json` wrote of a model of this family; DataError for unknown or missing fields."""
-        names = {item.name for item in fields(cls)}
-        strange = (set(content) ^ names) - (_LATER - set(content))
-        if strange:
-            raise DataError(
-                f"The settings of the run have other fields than this version knows: "
-                f"{sorted(strange)}. Train again, or use the version that wrote it."
-            )
-        return cls(**{**content, "model": model_family(family).config.from_json(content["model"])})
+        if isinstance(content, Mapping) and "model" in content:
+            config = model_family(family).config
+            content = {**content, "model": config.from_json(content["model"])}
+        return record_from(cls, content, origin="settings of the training", complete=True)

@@ -81,7 +81,7 @@ def test_images_of_a_product_that_changed_are_noticed(folders: list[Path], recip
 def test_the_gate_judges_what_one_product_would_be_judged_by(folders: list[Path], tmp_path: Path):
     """The images of a run of one product are those that the recipe draws from its held-out ones."""
     from edgead.compile.from_run import _image_sets, _load
-    from edgead.training.train import products_of_run
+    from edgead.training.data import products_of_run
 
     train(folders[0], tmp_path / "run", settings=settings(steps=1))
     run, recipe = read_run(tmp_path / "run"), Recipe()

@@ -13,7 +13,7 @@ from edgead.compile import tensorrt_rules
 from edgead.compile.answers import answers_of_onnx
 from edgead.compile.distances import distance_operations, quantize_distances
 from edgead.compile.export import onnx_from_model
-from edgead.models.features.memory_bank import GoodFeatureBank
+from edgead.models.features.memory_bank import MemoryBank
 
 SIZE = 16
 
@@ -23,7 +23,7 @@ class Far(nn.Module):
 
     def __init__(self, *, size: int) -> None:
         super().__init__()
-        self.bank = GoodFeatureBank((3,), components=3, size=size)
+        self.bank = MemoryBank((3,), components=3, size=size)
         self.bank.fit([[self.maps(random_images(4, seed=1))]], torch.Generator().manual_seed(0))
 
     def maps(self, images: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The deployed model: standardised features, the rule that joins views, and folding that changes nothing."""
+"""The deployed model: standardised features, the score rule, and folding that changes nothing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from edgead.errors import DataError, UsageError
 from edgead.models.features.selection import StageSelection
 from edgead.models.features.standardise import SelectedFeatures
-from edgead.models.inspection import InspectionModel, fold_for_export, look
+from edgead.models.inspection import InspectionModel, fold_for_export
 from edgead.models.realnet.network import build_realnet
 from edgead.models.realnet.parts.compact import CompactDiscriminator, CompactReconstruction
 from edgead.models.scoring.components import ScoreComponents
@@ -25,7 +25,7 @@ from edgead.models.scoring.rule import ScoreRule, fit_rule, fuse, good_scale, po
 from tests.training.small_training import CONFIG
 
 
-def views_of(seed: int, *, count: int = 12, bank: bool = True, residuals: int = 2) -> ScoreComponents:
+def components_of(seed: int, *, count: int = 12, bank: bool = True, residuals: int = 2) -> ScoreComponents:
     generator = torch.Generator().manual_seed(seed)
     return ScoreComponents(
         logits=torch.randn(count, 16, 16, generator=generator) * 2 - 5,
@@ -95,23 +95,23 @@ def test_maps_start_at_0_and_nothing_has_a_gradient(model: InspectionModel, imag
 
 @pytest.mark.parametrize(("bank", "residuals"), [(True, 2), (True, 0), (False, 1), (False, 0)])
 def test_a_fitted_rule_gives_good_images_a_mean_of_0(bank: bool, residuals: int):
-    views = views_of(1, bank=bank, residuals=residuals)
-    heard = [(1, 0, 0), *([(0, 1, 0)] if residuals else []), *([(0, 0, 1)] if bank else [])]
+    components = components_of(1, bank=bank, residuals=residuals)
+    weightings = [(1, 0, 0), *([(0, 1, 0)] if residuals else []), *([(0, 0, 1)] if bank else [])]
     scores = []
-    for weights in heard:
-        anomaly_map, score = fuse(views, fit_rule(ScoreRule(score_weights=weights), views))
+    for weights in weightings:
+        anomaly_map, score = fuse(components, fit_rule(ScoreRule(score_weights=weights), components))
         assert anomaly_map.shape == (12, 16, 16)
         assert float(score.mean()) == pytest.approx(0, abs=1e-4)
         assert float(score.std(correction=0)) == pytest.approx(1, abs=1e-3)
         scores.append(score)
-    _, together = fuse(views, fit_rule(ScoreRule(), views))
+    _, together = fuse(components, fit_rule(ScoreRule(), components))
     assert torch.allclose(together, torch.stack(scores).amax(dim=0))
 
 
 def test_a_score_that_no_view_speaks_for_is_refused():
-    views = views_of(1, bank=False)
-    with pytest.raises(UsageError, match="No view"):
-        fuse(views, fit_rule(ScoreRule(score_weights=(0, 0, 1)), views))
+    components = components_of(1, bank=False)
+    with pytest.raises(UsageError, match="No component"):
+        fuse(components, fit_rule(ScoreRule(score_weights=(0, 0, 1)), components))
 
 
 @settings(deadline=None, max_examples=40)
@@ -119,17 +119,17 @@ def test_a_score_that_no_view_speaks_for_is_refused():
 def test_units_of_the_views_do_not_count(
     scales: tuple[float, float, float], shifts: tuple[float, float, float]
 ):
-    """Fitted on the same good images, a view in other units gives the same map and score."""
+    """Fitted on the same good images, a component in other units gives the same map and score."""
 
-    def other(views: ScoreComponents) -> ScoreComponents:
-        assert views.distances is not None
+    def other(components: ScoreComponents) -> ScoreComponents:
+        assert components.distances is not None
         return ScoreComponents(
-            views.logits * scales[0] + shifts[0],
-            [residual * scales[1] + shifts[1] for residual in views.residuals],
-            views.distances * scales[2] + shifts[2],
+            components.logits * scales[0] + shifts[0],
+            [residual * scales[1] + shifts[1] for residual in components.residuals],
+            components.distances * scales[2] + shifts[2],
         )
 
-    good, new = views_of(1), views_of(2, count=4)
+    good, new = components_of(1), components_of(2, count=4)
     one = fuse(new, fit_rule(ScoreRule(), good))
     two = fuse(other(new), fit_rule(ScoreRule(), other(good)))
     for first, second in zip(one, two, strict=True):
@@ -137,19 +137,21 @@ def test_units_of_the_views_do_not_count(
 
 
 def test_a_view_of_weight_0_does_not_count():
-    rule = fit_rule(ScoreRule(map_weights=(1, 1, 0), score_weights=(1, 1, 0)), views_of(1))
-    views = views_of(2)
-    assert views.distances is not None
-    changed = ScoreComponents(views.logits, views.residuals, views.distances * 100)
-    for first, second in zip(fuse(views, rule), fuse(changed, rule), strict=True):
+    rule = fit_rule(ScoreRule(map_weights=(1, 1, 0), score_weights=(1, 1, 0)), components_of(1))
+    components = components_of(2)
+    assert components.distances is not None
+    changed = ScoreComponents(components.logits, components.residuals, components.distances * 100)
+    for first, second in zip(fuse(components, rule), fuse(changed, rule), strict=True):
         assert torch.equal(first, second)
 
 
 def test_more_anomalous_views_give_higher_scores():
-    rule, views = fit_rule(ScoreRule(), views_of(1)), views_of(2)
-    assert views.distances is not None
-    worse = ScoreComponents(views.logits + 1, [r + 1 for r in views.residuals], views.distances + 1)
-    assert bool((fuse(worse, rule)[1] > fuse(views, rule)[1]).all())
+    rule, components = fit_rule(ScoreRule(), components_of(1)), components_of(2)
+    assert components.distances is not None
+    worse = ScoreComponents(
+        components.logits + 1, [r + 1 for r in components.residuals], components.distances + 1
+    )
+    assert bool((fuse(worse, rule)[1] > fuse(components, rule)[1]).all())
 
 
 @pytest.mark.parametrize(("share", "wanted"), [(1.0, 1.5), (0.5, 2.5), (0.25, 3.0), (0.001, 3.0)], ids=str)
@@ -165,7 +167,7 @@ def test_a_scale_never_divides_by_0(values: Tensor):
 
 
 def test_a_rule_survives_json():
-    rule = fit_rule(ScoreRule(top_share=0.1, score_weights=(1, 0.5, 0)), views_of(1))
+    rule = fit_rule(ScoreRule(top_share=0.1, score_weights=(1, 0.5, 0)), components_of(1))
     assert ScoreRule.from_json(rule.to_json()) == rule
     assert "residuals" in rule.text
     assert "distance" not in rule.text
@@ -173,19 +175,21 @@ def test_a_rule_survives_json():
 
 @pytest.mark.parametrize("content", [None, {}, [], {"top_share": 0.1}, "rule"])
 def test_what_is_no_rule_is_refused(content: object):
-    with pytest.raises(DataError, match="not a score rule"):
+    with pytest.raises(DataError, match=r"^score rule: "):
         ScoreRule.from_json(content)
 
 
 def of_two_products(seed: int, *, count: int = 200, loud: float = 20.0) -> tuple[ScoreComponents, list[str]]:
-    """Products whose good views differ by far more than they vary, in opposite directions for two views."""
-    views, names = views_of(seed, count=count, residuals=1), ["nut", "screw"] * (count // 2)
+    """Products whose good components differ by far more than they vary, two in opposite directions."""
+    components, names = components_of(seed, count=count, residuals=1), ["nut", "screw"] * (count // 2)
     is_screw = torch.tensor([name == "screw" for name in names])
     sign = torch.where(is_screw, 1.0, -1.0).view(-1, 1, 1)
-    assert views.distances is not None
+    assert components.distances is not None
     context = torch.randn(count, 5, generator=torch.Generator().manual_seed(seed)) * 0.1
     context[:, 2] += is_screw.float()
-    moved = ScoreComponents(None, [views.residuals[0] + loud * sign], views.distances - loud * sign, context)
+    moved = ScoreComponents(
+        None, [components.residuals[0] + loud * sign], components.distances - loud * sign, context
+    )
     return moved, names
 
 
@@ -197,7 +201,7 @@ def test_each_product_is_judged_in_its_own_scales():
     for name in ("nut", "screw"):
         own = torch.tensor([found == name for found in new_names])
         assert float(scores[own].mean()) == pytest.approx(0.5, abs=0.6)  # the higher of two of mean 0
-    # The quiet view of a product speaks although the other is always louder.
+    # The quiet component of a product speaks although the other is always louder.
     worse = ScoreComponents(None, [new.residuals[0] + 3], new.distances, new.context)
     nuts = torch.tensor([found == "nut" for found in new_names])
     _, moved = fuse(worse, rule)
@@ -227,22 +231,22 @@ def test_a_rule_of_products_survives_json_and_says_so():
     assert again == rule
     assert "product that the image shows" in rule.text
     broken = rule.to_json()
-    broken["teller"]["biases"] = (0.0,)
+    broken["product_classifier"]["biases"] = (0.0,)
     with pytest.raises(DataError, match="do not fit together"):
         ScoreRule.from_json(broken)
     fewer = {**rule.to_json(), "products": rule.to_json()["products"][:1]}
-    with pytest.raises(DataError, match="tells 2 products and has scales of 1"):
+    with pytest.raises(DataError, match="classifies 2 products and has scales of 1"):
         ScoreRule.from_json(fewer)
 
 
 def test_views_without_a_context_are_refused_for_several_products():
     good, names = of_two_products(1)
     rule = fit_rule(ScoreRule(), good, names)
-    views = replace(good, context=None)
+    components = replace(good, context=None)
     with pytest.raises(UsageError, match="context"):
-        fuse(views, rule)
+        fuse(components, rule)
     with pytest.raises(UsageError, match="context"):
-        fit_rule(ScoreRule(), views, names)
+        fit_rule(ScoreRule(), components, names)
 
 
 def test_the_exported_graph_tells_products_as_the_model_does():
@@ -254,8 +258,8 @@ def test_the_exported_graph_tells_products_as_the_model_does():
     pixels = torch.randint(0, 256, (8, 64, 64, 3), dtype=torch.uint8)
     pixels[4:] //= 8  # dark ones
     maps = model.backbone(pixels.permute(0, 3, 1, 2).float())
-    views = look(model.network, maps)
-    rule = fit_rule(ScoreRule(), views, ["bright"] * 4 + ["dark"] * 4)
+    components = model.network.components_with_context(maps)
+    rule = fit_rule(ScoreRule(), components, ["bright"] * 4 + ["dark"] * 4)
     several = fold_for_export(InspectionModel(model.network, rule))
     assert several.kept_in_float == (*model.network.kept_in_float, "/products/*")
     content = onnx_from_model(several, height=64, width=64)

@@ -11,6 +11,9 @@ import numpy as np
 from edgead.images import write_image
 from edgead.models.invad.config import InvADConfig
 from edgead.models.realnet.config import RealNetConfig
+from edgead.training.data import Images, load_products, products_of_run
+from edgead.training.held_out import HeldOut, held_out_set
+from edgead.training.run import Run
 from edgead.training.settings import TrainSettings
 
 CONFIG = RealNetConfig(
@@ -42,6 +45,13 @@ SETTINGS = TrainSettings(model=CONFIG, steps=6, batch=4, selection_batches=2, ch
 
 def settings(**changed: Any) -> TrainSettings:
     return replace(SETTINGS, **changed)
+
+
+def load_held_out(run: Run) -> tuple[HeldOut, Images]:
+    """The held-out set of a run, made again from its data, and the images that trained it."""
+    products = products_of_run(run)
+    images, _ = load_products(products.train, height=run.height, width=run.width)
+    return held_out_set(run.settings, products, images), images
 
 
 def draw_good(folder: Path, *, count: int = 8, side: int = 64, seed: int = 0) -> Path:

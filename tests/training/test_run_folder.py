@@ -78,7 +78,7 @@ DAMAGED_JSON: list[tuple[str, Callable[[dict[str, Any]], object], str]] = [
     ("a setting that cannot be", lambda c: c["settings"].update(batch=3), "batch"),
     ("another schema", lambda c: c.update(schema_version=99), "schema version 99"),
     ("a selection of no channels", lambda c: c["selection"]["stages"][0].update(indices=[]), "stage 2"),
-    ("a scale missing", lambda c: c["rule"].pop("logits"), "score rule"),
+    ("a scale missing", lambda c: c["rule"]["scales"].pop("logits"), "rule: scales: .*logits"),
     ("a threshold unknown", lambda c: c["threshold"].update(magic=1), "magic"),
 ]
 

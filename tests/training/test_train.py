@@ -18,9 +18,9 @@ from edgead.errors import DataError, TrainingError, UsageError
 from edgead.learning import pace
 from edgead.models.realnet.network import build_realnet
 from edgead.training.loop import Progress
-from edgead.training.run import CHECKPOINT_FILE, RUN_FILE, WEIGHTS_FILE, Run, read_run, read_split
-from edgead.training.train import load_held_out, train
-from tests.training.small_training import CONFIG, draw_good, settings
+from edgead.training.run import CHECKPOINT_FILE, RUN_FILE, SPLIT_FILE, WEIGHTS_FILE, Run, read_run
+from edgead.training.train import train
+from tests.training.small_training import CONFIG, draw_good, load_held_out, settings
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # fork with threads, see samples.py
@@ -152,7 +152,7 @@ def test_loss_falls_on_a_tiny_set(data: Path, tmp_path: Path):
 def test_the_run_says_what_it_was_trained_on(data: Path, run: Run):
     again = read_run(run.path)
     assert again == run
-    split = read_split(run.path)
+    split = json.loads((run.path / SPLIT_FILE).read_text())
     names = sorted(path.name for path in data.iterdir())
     assert sorted(split["train"] + split["validation"]) == names
     assert run.threshold.good_images == len(split["validation"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +19,10 @@ from edgead.models.families import model_family, training_settings
 from edgead.synthesis import Synthesizer
 from edgead.training.batches import Draw, ProductSynthesizers, good_batches, make_synthesizer
 from edgead.training.loop import Progress
-from edgead.training.run import RUN_FILE, WEIGHTS_FILE, Run, read_run, read_split
+from edgead.training.run import SPLIT_FILE, WEIGHTS_FILE, Run, read_run
 from edgead.training.settings import TrainSettings
-from edgead.training.train import load_held_out, train
-from tests.training.small_training import INVAD_CONFIG, draw_good, settings
+from edgead.training.train import train
+from tests.training.small_training import INVAD_CONFIG, draw_good, load_held_out, settings
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # fork with threads, see samples.py
 
@@ -94,7 +95,7 @@ def test_one_run_of_two_products(folders: list[Path], invad: Run):
     assert invad.name == "many+few"
     assert invad.data_roots == tuple(str(folder) for folder in folders)
     assert read_run(invad.path) == invad
-    split = read_split(invad.path)
+    split = json.loads((invad.path / SPLIT_FILE).read_text())
     assert {name.split("/")[0] for name in split["train"]} == {"many", "few"}
     assert {name.split("/")[0] for name in split["validation"]} == {"many", "few"}
     assert "InvAD" in invad.trained_facts()["model"]
@@ -147,19 +148,8 @@ def test_channels_can_be_selected_for_an_inversion_as_well(folders: list[Path], 
 
 
 def test_products_in_another_order_are_another_training(folders: list[Path], invad: Run, tmp_path: Path):
-    content = json.loads((invad.path / RUN_FILE).read_text())
-    moved = {**invad.__dict__, "data_roots": tuple(reversed(content["data_root"]))}
     with pytest.raises(TrainingError, match="no longer those"):
-        load_held_out(Run(**moved))
-
-
-def test_settings_of_earlier_runs_keep_their_form_and_their_digest():
-    content = settings().to_json()
-    assert not {"balanced", "foreground"} & set(content)
-    assert TrainSettings.from_json(content) == settings()
-    other = settings(balanced=False).to_json()
-    assert other["balanced"] is False
-    assert TrainSettings.from_json(other) == settings(balanced=False)
+        load_held_out(replace(invad, data_roots=invad.data_roots[::-1]))
 
 
 def test_the_authors_advice_for_many_products_is_a_preset():

@@ -1,7 +1,7 @@
 """The distance of an image's features to the nearest ones that good images have: ours, beside RealNet.
 
 RealNet's discriminator learns from synthetic anomalies, which are local. What makes a whole part look unlike
-the good ones (another texture, another finish) is told better by the distance to the good parts' own features
+the good ones (another texture, another finish) shows better in the distance to the good parts' own features
 (the idea of PatchCore, Roth et al., CVPR 2022). Kept small enough for an edge device: deep stages alone,
 their principal components, one cell per stride of the deepest stage, cluster centres instead of all features,
 and written as two 1 x 1 convolutions and a minimum.
@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgead.errors import TrainingError
+from edgead.models.backbones.base import FeatureInfo
 
 PROTOTYPES_AT_ONCE = 1024  # that a feature is compared with in one operation
 _MOST_CLUSTERED = 65536  # features; beyond it the centres are those of a random draw
@@ -23,7 +24,7 @@ _PASSES = 5  # over the features; more bring the distances hardly nearer to thos
 _LEAST_VARIANCE = 1e-3  # of a component, in units of a standardised channel
 
 
-class GoodFeatureBank(nn.Module):
+class MemoryBank(nn.Module):
     """Feature maps of the deep stages -> distance of every cell to the nearest of `size` good features.
 
     Maps B C_k h_k w_k -> B h w, h x w the grid of the deepest stage. Shallower maps are averaged down to it.
@@ -78,7 +79,7 @@ class GoodFeatureBank(nn.Module):
         chosen = features if len(features) <= self.size else _cluster_centres(features, self.size)
         self.prototypes.copy_(torch.cat((chosen, chosen[-1:].expand(self.size - len(chosen), -1))))
 
-    def without_repeated(self) -> GoodFeatureBank:
+    def without_repeated(self) -> MemoryBank:
         """The bank without the copies of the last prototype that fill it up: the same distances, sooner.
 
         A bank that was never fitted, made to learn what a model costs, stays as large as it is.
@@ -87,7 +88,7 @@ class GoodFeatureBank(nn.Module):
             return self
         repeated = (self.prototypes == self.prototypes[-1]).all(dim=1)
         distinct = self.size - int(repeated.sum()) + 1
-        trimmed = GoodFeatureBank(self.channels, components=len(self.projection), size=distinct)
+        trimmed = MemoryBank(self.channels, components=len(self.projection), size=distinct)
         trimmed.load_state_dict({**self.state_dict(), "prototypes": self.prototypes[:distinct]})
         return trimmed
 
@@ -105,6 +106,14 @@ class GoodFeatureBank(nn.Module):
         return squared.clamp(min=0.0).sqrt()
 
 
+def memory_bank_of(
+    infos: Sequence[FeatureInfo], stages: Sequence[int], *, components: int, size: int
+) -> MemoryBank | None:
+    """A bank, not fitted, for the feature maps of these stages; None for no stages."""
+    channels = {info.stage: info.channels for info in infos}
+    return MemoryBank([channels[k] for k in stages], components=components, size=size) if stages else None
+
+
 def _rows(joined: Tensor) -> Tensor:
     return joined.movedim(1, -1).reshape(-1, joined.shape[1])
 
@@ -114,9 +123,14 @@ def _cluster_centres(features: Tensor, count: int) -> Tensor:
     from sklearn.cluster import MiniBatchKMeans
 
     clusters = MiniBatchKMeans(
-        count, init=features[:count].cpu().numpy(), n_init=1, batch_size=count, max_iter=_PASSES,
-        reassignment_ratio=0.0, random_state=0,
-    )  # fmt: skip
+        count,
+        init=features[:count].cpu().numpy(),
+        n_init=1,
+        batch_size=count,
+        max_iter=_PASSES,
+        reassignment_ratio=0.0,
+        random_state=0,
+    )
     centres = clusters.fit(features.cpu().numpy()).cluster_centers_
     return torch.from_numpy(centres).to(features)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from edgead.errors import DataError, TrainingError, UsageError
 from edgead.models.backbones.base import Backbone, FeatureInfo
+from edgead.records import record_from
 
 _EPSILON = 1e-4  # added to the range, as published
 
@@ -90,32 +91,27 @@ class FeatureSelection:
         )
 
     def to_json(self) -> dict[str, Any]:
-        return {
-            "pairs": self.pairs,
-            "stages": [
-                {
-                    "stage": stage.stage,
-                    "indices": list(stage.indices),
-                    "scores": list(stage.scores),
-                    "constant": list(stage.constant),
-                }
-                for stage in self.stages
-            ],
-        }
+        return asdict(self)
 
     @classmethod
     def from_json(cls, content: Any) -> FeatureSelection:
         """Read what `to_json` wrote; DataError for anything else."""
-        try:
-            stages = tuple(_stage_from_json(stage) for stage in content["stages"])
-            pairs = int(content["pairs"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise DataError(
-                f"This is not a selection of features: {type(error).__name__} {error}."
-            ) from error
-        for stage in stages:
-            _check_indices(stage)
-        return cls(stages, pairs)
+        selection = record_from(cls, content, origin="selection of features", complete=True)
+        selection.check()
+        return selection
+
+    def check(self) -> None:
+        """Raise DataError for stages that keep no channel, or channels that they do not have."""
+        for stage in self.stages:
+            if not stage.indices or list(stage.indices) != sorted(
+                set(stage.indices) & {*range(stage.channels)}
+            ):
+                raise DataError(
+                    f"The selection of stage {stage.stage} must be rising channel numbers below "
+                    f"{stage.channels}, got {list(stage.indices)[:8]}."
+                )
+            if not all(math.isfinite(score) for score in stage.scores):
+                raise DataError(f"The selection of stage {stage.stage} has scores that are not finite.")
 
 
 def first_channels(infos: Sequence[FeatureInfo], channels: Sequence[int]) -> FeatureSelection:
@@ -262,23 +258,3 @@ def _check_pair(normal: Tensor, anomalous: Tensor, masks: Tensor) -> None:
 def _check_channels(channels: Sequence[int], stages: int) -> None:
     if len(channels) != stages:
         raise UsageError(f"Expected one budget for each of the {stages} stages, got {len(channels)}.")
-
-
-def _stage_from_json(content: Any) -> StageSelection:
-    return StageSelection(
-        int(content["stage"]),
-        tuple(int(index) for index in content["indices"]),
-        tuple(float(score) for score in content["scores"]),
-        tuple(int(index) for index in content["constant"]),
-    )
-
-
-def _check_indices(stage: StageSelection) -> None:
-    known = range(stage.channels)
-    if not stage.indices or list(stage.indices) != sorted(set(stage.indices) & set(known)):
-        raise DataError(
-            f"The selection of stage {stage.stage} must be rising channel numbers below "
-            f"{stage.channels}, got {list(stage.indices)[:8]}."
-        )
-    if not all(math.isfinite(score) for score in stage.scores):
-        raise DataError(f"The selection of stage {stage.stage} has scores that are not finite.")

@@ -29,7 +29,7 @@ class InvADConfig(ModelConfig):
     blocks: int = 2  # for each inverted stage
     standardised: bool = True  # every channel to mean 0 and deviation 1 over the good images
     loss_weight: float = 1.0
-    bank_stages: tuple[int, ...] = (3, 4)  # none: no bank of good features
+    bank_stages: tuple[int, ...] = (3, 4)  # of the memory bank; none: without one
     bank_components: int = 64
     bank_size: int = 12288
     input_height: int = 256
@@ -39,9 +39,7 @@ class InvADConfig(ModelConfig):
         infos = feature_info(self.backbone, self.stages)
         if self.decoder not in DECODERS:
             raise UnknownNameError("decoder", self.decoder, DECODERS)
-        for name in ("inverted_stages", "bank_stages"):
-            if not set(getattr(self, name)) <= set(self.stages):
-                raise UsageError(f"{name} {getattr(self, name)} must be among the stages {self.stages}.")
+        self._check_stages_of("inverted_stages", "bank_stages")
         first, count = (*self.inverted_stages, 0)[0], len(self.inverted_stages)
         if self.inverted_stages != tuple(range(first, first + count)) or not count:
             raise UsageError(
@@ -50,20 +48,10 @@ class InvADConfig(ModelConfig):
             )
         if self.decoder == "compact" and len(self.widths) != count:
             raise UsageError(f"widths needs one number for each of the stages {self.inverted_stages}.")
-        if self.channels and len(self.channels) != len(self.stages):
-            raise UsageError(f"channels needs one number for each of the stages {self.stages}, or none.")
-        for info, budget in zip(infos, self.channels, strict=False):
-            if not 1 <= budget <= info.channels:
-                raise UsageError(
-                    f"Stage {info.stage} of {self.backbone} has {info.channels} channels; keep 1 to "
-                    f"{info.channels} of them, not {budget}."
-                )
+        if self.channels:
+            self._check_channels(infos)
         deepest = infos[-1].stride
-        if self.input_height % deepest or self.input_width % deepest or min(self.input_size) < 2 * deepest:
-            raise UsageError(
-                f"The input must be at least {2 * deepest} pixels high and wide, in multiples of {deepest} "
-                f"(the deepest stride), not {self.input_height} x {self.input_width}."
-            )
+        self._check_input(multiple=deepest, least=2 * deepest, reason="the deepest stride")
 
     def grid(self, stage: int) -> tuple[int, int]:
         """(height, width) of a stage's feature maps."""
@@ -82,5 +70,5 @@ class InvADConfig(ModelConfig):
             "model": f"InvAD on {self.backbone}, stages {self.stages}, {kept}",
             "inversion": f"{self.decoder} decoder of stages {self.inverted_stages}, style of "
             f"{self.style_width} channels at {' x '.join(map(str, self.grid(self.inverted_stages[-1])))}",
-            "bank of good features (ours, beside InvAD)": bank,
+            "memory bank of good features (ours, beside InvAD)": bank,
         }

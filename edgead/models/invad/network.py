@@ -2,8 +2,8 @@
 
 A frozen backbone's features pass a narrow style; a decoder that begins with a constant rebuilds them from it.
 Trained on good images alone; where an image has an anomaly, the features are not rebuilt. Source: Zhang et
-al., arXiv 2404.10760. Ours are the compact networks, standardised features, and the bank of good features
-whose distances count beside the inversion.
+al., arXiv 2404.10760. Ours are the compact networks, standardised features, and the memory bank of good
+features whose distances count beside the inversion.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgead.models.backbones import Backbone, feature_info
-from edgead.models.features.memory_bank import GoodFeatureBank
+from edgead.models.features.memory_bank import memory_bank_of
 from edgead.models.features.resize import resize_bilinear
 from edgead.models.features.selection import FeatureSelection
 from edgead.models.features.standardise import SelectedFeatures, folded_selections
@@ -51,7 +51,12 @@ class InvAD(InspectionNetwork):
         else:
             self.fuser = CompactFuser(channels, config.style_width, config.widths)
             self.decoder = CompactDecoder(channels, config.widths, blocks=config.blocks, size=size)
-        self.bank = _build_bank(config)
+        self.bank = memory_bank_of(
+            feature_info(config.backbone, config.stages),
+            config.bank_stages,
+            components=config.bank_components,
+            size=config.bank_size,
+        )
 
     @property
     def optimisation(self) -> Optimisation:
@@ -133,11 +138,3 @@ def smoothed(cells: Tensor) -> Tensor:
     """
     once = F.avg_pool2d(cells[:, None], 3, stride=1, padding=1, count_include_pad=False)
     return F.avg_pool2d(once, 3, stride=1, padding=1, count_include_pad=False)[:, 0]
-
-
-def _build_bank(config: InvADConfig) -> GoodFeatureBank | None:
-    if not config.bank_stages:
-        return None
-    channels = {info.stage: info.channels for info in feature_info(config.backbone, config.stages)}
-    wanted = [channels[stage] for stage in config.bank_stages]
-    return GoodFeatureBank(wanted, components=config.bank_components, size=config.bank_size)

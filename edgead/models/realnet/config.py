@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from edgead.errors import UnknownNameError, UsageError
 from edgead.models.backbones import feature_info
@@ -24,17 +22,13 @@ class RealNetConfig(ModelConfig):
     channels: tuple[int, ...] = (24, 40, 96, 160)  # channels kept of each stage
     reconstruction: str = "compact"
     reconstruction_widths: tuple[int, ...] = (16, 24, 32, 48)  # read by "compact" alone
-    residual_kind: str = (
-        "absolute"  # what the discriminator sees of each difference; the paper's is "squared"
-    )
+    residual_kind: str = "absolute"  # what the discriminator sees of a difference; the paper's is "squared"
     grid_stage: int = 2  # residuals are joined at the resolution of this stage
-    residual_count: int = (
-        96  # channels the residual selection passes on, half by maximum, half by mean; 0: all, unranked
-    )
+    residual_count: int = 96  # channels that RRS passes on, half by maximum, half by mean; 0: all, unranked
     discriminator: str = "compact"
     discriminator_width: int = 64  # read by "compact" alone
     residual_map_stages: tuple[int, ...] = (2, 3)  # whose mean residual counts in the map by itself
-    bank_stages: tuple[int, ...] = (3, 4)  # none: no bank of good features
+    bank_stages: tuple[int, ...] = (3, 4)  # of the memory bank; none: without one
     bank_components: int = 64
     bank_size: int = 12288
     input_height: int = 256
@@ -42,36 +36,27 @@ class RealNetConfig(ModelConfig):
 
     def __post_init__(self) -> None:
         infos = feature_info(self.backbone, self.stages)
-        for name in ("channels", "reconstruction_widths"):
-            if len(getattr(self, name)) != len(self.stages):
-                raise UsageError(f"{name} needs one number for each of the stages {self.stages}.")
-        for info, budget in zip(infos, self.channels, strict=True):
-            if not 1 <= budget <= info.channels:
-                raise UsageError(
-                    f"Stage {info.stage} of {self.backbone} has {info.channels} channels; keep 1 to "
-                    f"{info.channels} of them, not {budget}."
-                )
-        _check_table("reconstruction", self.reconstruction, RECONSTRUCTIONS)
-        _check_table("residual_kind", self.residual_kind, RESIDUALS)
-        _check_table("discriminator", self.discriminator, DISCRIMINATORS)
-        for name, used in (
-            ("grid_stage", (self.grid_stage,)),
-            ("residual_map_stages", self.residual_map_stages),
-            ("bank_stages", self.bank_stages),
-        ):
-            if not set(used) <= set(self.stages):
-                raise UsageError(f"{name} {used} must be among the stages {self.stages}.")
+        self._check_channels(infos)
+        if len(self.reconstruction_widths) != len(self.stages):
+            raise UsageError(f"reconstruction_widths needs one number for each of the stages {self.stages}.")
+        tables = {
+            "reconstruction": RECONSTRUCTIONS,
+            "residual_kind": RESIDUALS,
+            "discriminator": DISCRIMINATORS,
+        }
+        for name, table in tables.items():
+            if getattr(self, name) not in table:
+                raise UnknownNameError(name, getattr(self, name), table)
+        if self.grid_stage not in self.stages:
+            raise UsageError(f"grid_stage {self.grid_stage} must be among the stages {self.stages}.")
+        self._check_stages_of("residual_map_stages", "bank_stages")
         if self.residual_count and not 2 <= self.residual_count // 2 <= sum(self.channels):
             raise UsageError(
                 f"residual_count must be 0 (no selection) or lie between 4 and twice the channels kept "
                 f"({2 * sum(self.channels)}), not {self.residual_count}."
             )
         deepest = 2 * infos[-1].stride
-        if self.input_height % deepest or self.input_width % deepest or min(self.input_size) < 2 * deepest:
-            raise UsageError(
-                f"The input must be at least {2 * deepest} pixels high and wide, in multiples of {deepest} "
-                f"(twice the deepest stride), not {self.input_height} x {self.input_width}."
-            )
+        self._check_input(multiple=deepest, least=2 * deepest, reason="twice the deepest stride")
 
     @property
     def map_size(self) -> tuple[int, int]:
@@ -85,10 +70,5 @@ class RealNetConfig(ModelConfig):
         return {
             "model": f"RealNet on {self.backbone}, stages {self.stages}, channels {self.channels}",
             "residual selection": f"{self.residual_count} channels at stride {2 ** (self.grid_stage + 1)}",
-            "bank of good features (ours, beside RealNet)": bank,
+            "memory bank of good features (ours, beside RealNet)": bank,
         }
-
-
-def _check_table(what: str, name: str, table: Mapping[str, Any]) -> None:
-    if name not in table:
-        raise UnknownNameError(what, name, table)

@@ -2,8 +2,8 @@
 
 Feature selection, reconstruction, residual selection and the discriminator are RealNet's (Zhang et al., CVPR
 2024). Ours are: standardised features, compact networks, absolute residuals instead of squared ones, joined
-on the grid of a chosen stage instead of the largest, and a bank of good features whose distances count
-beside the discriminator.
+on the grid of a chosen stage instead of the largest, and a memory bank of good features whose distances
+count beside the discriminator.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from edgead.errors import UsageError
 from edgead.models.backbones import Backbone, build_backbone, feature_info
-from edgead.models.features.memory_bank import GoodFeatureBank
+from edgead.models.features.memory_bank import memory_bank_of
 from edgead.models.features.resize import resize_bilinear
 from edgead.models.features.selection import FeatureSelection, first_channels
 from edgead.models.features.standardise import SelectedFeatures, folded_selections
@@ -63,7 +63,12 @@ class RealNet(InspectionNetwork):
         self.discriminator = DISCRIMINATORS[config.discriminator](
             2 * half or kept, config.discriminator_width
         )
-        self.bank = _build_bank(config)
+        self.bank = memory_bank_of(
+            feature_info(config.backbone, config.stages),
+            config.bank_stages,
+            components=config.bank_components,
+            size=config.bank_size,
+        )
 
     @property
     def parts(self) -> dict[str, str]:
@@ -147,14 +152,6 @@ def build_realnet(
     """Build the network; without a `selection` the first channels stand in, right for costs and timing."""
     backbone = build_backbone(config.backbone, stages=config.stages, weights=weights)
     return RealNet(config, backbone, selection or first_channels(backbone.feature_info, config.channels))
-
-
-def _build_bank(config: RealNetConfig) -> GoodFeatureBank | None:
-    if not config.bank_stages:
-        return None
-    channels = {info.stage: info.channels for info in feature_info(config.backbone, config.stages)}
-    wanted = [channels[stage] for stage in config.bank_stages]
-    return GoodFeatureBank(wanted, components=config.bank_components, size=config.bank_size)
 
 
 def _on_grid(residual: Tensor, size: tuple[int, int]) -> Tensor:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 
 @dataclass(frozen=True)
 class ScoreComponents:
-    """What speaks for an anomaly, each at its own resolution, B h w; higher is more anomalous.
+    """The evidence of an anomaly, each component at its own resolution, B h w; higher is more anomalous.
 
     logits: a discriminator's; None without one. residuals: between features and their reconstruction, one
-    for each stage that counts or one for all. distances: to the good features; None without a bank. Logits
-    or residuals there must be: the first of them sets the resolution of the map. context, B C: means of the
-    deepest channels, which tell the product; None where it does not matter.
+    for each stage that counts or one for all. distances: to the good features; None without a memory bank.
+    There must be logits or residuals: the first of them sets the resolution of the map. context, B C: means
+    of the deepest channels, by which products are classified; None where that is not needed.
     """
 
     logits: Tensor | None
@@ -23,15 +25,29 @@ class ScoreComponents:
     context: Tensor | None = None
 
     def of(self, images: Tensor) -> ScoreComponents:
-        """The views of some images; images: bool B."""
+        """The components of those images where `images`, bool B, is true."""
+        logits, distances, context = (
+            None if part is None else part[images] for part in (self.logits, self.distances, self.context)
+        )
+        return ScoreComponents(logits, [part[images] for part in self.residuals], distances, context)
 
-        def some(view: Tensor | None) -> Tensor | None:
-            return None if view is None else view[images]
-
-        residuals = [view[images] for view in self.residuals]
-        return ScoreComponents(some(self.logits), residuals, some(self.distances), some(self.context))
+    @classmethod
+    def joined(cls, chunks: Sequence[ScoreComponents]) -> ScoreComponents:
+        """Those of all images, from those of a few at a time."""
+        return cls(
+            logits=_joined([chunk.logits for chunk in chunks]),
+            residuals=[torch.cat(stage) for stage in zip(*(c.residuals for c in chunks), strict=True)],
+            distances=_joined([chunk.distances for chunk in chunks]),
+            context=_joined([chunk.context for chunk in chunks]),
+        )
 
     @property
-    def finest(self) -> Tensor:
-        """The view whose resolution the map has."""
-        return self.residuals[0] if self.logits is None else self.logits
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the map."""
+        finest = self.residuals[0] if self.logits is None else self.logits
+        return int(finest.shape[-2]), int(finest.shape[-1])
+
+
+def _joined(parts: Sequence[Tensor | None]) -> Tensor | None:
+    present = [part for part in parts if part is not None]
+    return torch.cat(present) if present else None

@@ -1,19 +1,17 @@
-"""Which product an image shows, told by the means of the deepest channels: a linear discriminant.
+"""Which product an image shows, by the means of the deepest channels: a linear discriminant.
 
 The mean over the image hardly changes with a defect on the part, and differs from product to product.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 _RIDGE = 0.1  # of the channels' mean variance within products, added to each: quiet channels are not certain
-_NOISE = 0.01  # of the means' size: what rounding to INT8 leaves of them is not told apart
+_NOISE = 0.01  # of the means' size: differences that rounding to INT8 removes
 _SHARPEST = 30.0  # mean gap of a logit to the next at most: channels that vary together exaggerate it
 
 
@@ -23,6 +21,10 @@ class ProductClassifier:
 
     weights: tuple[tuple[float, ...], ...]
     biases: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.weights) != len(self.biases) or len({len(row) for row in self.weights}) != 1:
+            raise ValueError("weights and biases of the products do not fit together")
 
     def __call__(self, context: Tensor) -> Tensor:
         """How much each image is of each product: B C -> B K, rows that sum to 1."""
@@ -47,18 +49,5 @@ class ProductClassifier:
         others = logits.masked_fill(torch.nn.functional.one_hot(owners, count).bool(), -torch.inf).amax(dim=1)
         gap = float((own[:, 0] - others).mean())
         soften = min(1.0, _SHARPEST / max(gap, 1e-12))
-        return cls(_tuples(soften * scaled), tuple((soften * biases).tolist()))
-
-    @classmethod
-    def from_json(cls, content: Any) -> ProductClassifier:
-        """Read what `asdict` made; KeyError, TypeError or ValueError for anything else."""
-        weights = tuple(tuple(map(float, row)) for row in content["weights"])
-        biases = tuple(map(float, content["biases"]))
-        if len(weights) != len(biases) or len({len(row) for row in weights}) != 1:
-            raise ValueError("weights and biases of the products do not fit together")
-        return cls(weights, biases)
-
-
-def _tuples(matrix: Tensor) -> tuple[tuple[float, ...], ...]:
-    rows: Sequence[Sequence[float]] = matrix.float().tolist()
-    return tuple(map(tuple, rows))
+        weights = (soften * scaled).float().tolist()
+        return cls(tuple(map(tuple, weights)), tuple((soften * biases).tolist()))

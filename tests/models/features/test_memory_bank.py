@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from edgead.errors import TrainingError
-from edgead.models.features.memory_bank import GoodFeatureBank
+from edgead.models.features.memory_bank import MemoryBank
 
 
 def maps_of(seed: int, *, count: int = 3, side: int = 4) -> list[Tensor]:
@@ -17,14 +17,14 @@ def maps_of(seed: int, *, count: int = 3, side: int = 4) -> list[Tensor]:
     return [shallow, deep]
 
 
-def fitted(*, components: int = 6, size: int = 32, side: int = 4, count: int = 3) -> GoodFeatureBank:
-    bank = GoodFeatureBank((5, 7), components=components, size=size)
+def fitted(*, components: int = 6, size: int = 32, side: int = 4, count: int = 3) -> MemoryBank:
+    bank = MemoryBank((5, 7), components=components, size=size)
     batches = [maps_of(seed, side=side, count=count) for seed in (1, 2)]
     bank.fit(batches, torch.Generator().manual_seed(0))
     return bank
 
 
-def brute_force(bank: GoodFeatureBank, maps: list[Tensor]) -> Tensor:
+def brute_force(bank: MemoryBank, maps: list[Tensor]) -> Tensor:
     rows = bank.join(maps).movedim(1, -1).double()
     projected = rows @ bank.projection.double().T + bank.offset.double()
     return torch.cdist(projected.flatten(0, 2), bank.prototypes.double()).amin(dim=1).view(rows.shape[:3])
@@ -59,7 +59,7 @@ def test_the_copies_that_fill_a_bank_can_be_dropped():
 
 
 def test_an_unfitted_bank_keeps_its_size():
-    assert GoodFeatureBank((5, 7), components=6, size=500).without_repeated().size == 500
+    assert MemoryBank((5, 7), components=6, size=500).without_repeated().size == 500
 
 
 def test_cluster_centres_stand_for_all_features_better_than_a_draw_of_them():
@@ -70,7 +70,7 @@ def test_cluster_centres_stand_for_all_features_better_than_a_draw_of_them():
     drawn.prototypes.copy_(full.prototypes[order[:64]])
     wanted = full(maps).flatten()
 
-    def fidelity(bank: GoodFeatureBank) -> float:
+    def fidelity(bank: MemoryBank) -> float:
         return float(torch.corrcoef(torch.stack((bank(maps).flatten(), wanted)))[0, 1])
 
     assert fidelity(clustered) > fidelity(drawn) + 0.05
@@ -82,7 +82,7 @@ def test_more_components_than_channels_change_nothing():
 
 
 def test_the_scale_of_a_channel_does_not_count():
-    one, two = GoodFeatureBank((2,), components=2, size=8), GoodFeatureBank((2,), components=2, size=8)
+    one, two = MemoryBank((2,), components=2, size=8), MemoryBank((2,), components=2, size=8)
     maps = torch.randn(2, 2, 4, 4, generator=torch.Generator().manual_seed(3))
     scaled = maps * torch.tensor([100.0, 0.5])[:, None, None]
     one.fit([[maps]], torch.Generator().manual_seed(0))
@@ -95,6 +95,6 @@ def test_the_same_generator_draws_the_same_prototypes():
 
 
 def test_features_that_do_not_vary_are_refused():
-    bank = GoodFeatureBank((5,), components=2, size=4)
+    bank = MemoryBank((5,), components=2, size=4)
     with pytest.raises(TrainingError, match="do not vary"):
         bank.fit([[torch.ones(2, 5, 4, 4)]], torch.Generator())

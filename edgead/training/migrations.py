@@ -1,0 +1,62 @@
+"""run.json of earlier schema versions, brought to the current one step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from edgead.errors import DataError
+from edgead.synthesis.subtle import SubtleSource
+
+SCHEMA_VERSION = 2
+
+# Settings that later runs of version 1 wrote only where they differed from these.
+_UNWRITTEN = {"foreground": True, "balanced": True, "anomaly_set": None}
+_SOURCES = {"near": SubtleSource.name}
+_WEIGHTS = ("top_share", "map_weights", "score_weights")
+_SCALES = ("residuals", "logits", "distances", "pooled_logits", "pooled_residuals", "pooled_distances")
+
+
+def _version_2(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Every setting is written; the scales of the score and of each product have a record of their own."""
+    settings, roots = {**_UNWRITTEN, **content["settings"]}, content["data_root"]
+    settings["synthesis"] = {_SOURCES.get(name, name): w for name, w in settings["synthesis"].items()}
+    others = {name: value for name, value in content.items() if name != "data_root"}
+    return {
+        **others,
+        "settings": settings,
+        "rule": _rule_of_version_2(content["rule"]),
+        "data_roots": [roots] if isinstance(roots, str) else roots,
+    }
+
+
+def _rule_of_version_2(rule: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        **{name: rule[name] for name in _WEIGHTS},
+        "scales": {name: rule[name] for name in _SCALES},
+        "products": [{name: own[name] for name in _SCALES} for own in rule.get("products", ())],
+        "product_classifier": rule.get("teller"),
+    }
+
+
+# version -> what makes the next one of it
+MIGRATIONS: dict[int, Callable[[Mapping[str, Any]], dict[str, Any]]] = {1: _version_2}
+
+
+def current_run(content: dict[str, Any], *, origin: str) -> dict[str, Any]:
+    """The content of run.json in the current schema; DataError for a version that is unknown, or damage."""
+    version = content.get("schema_version")
+    while version in MIGRATIONS:
+        try:
+            content = {**MIGRATIONS[version](content), "schema_version": version + 1}
+        except (AttributeError, KeyError, TypeError) as error:
+            raise DataError(
+                f"{origin} is damaged ({type(error).__name__}: {error}). Copy it again or train again."
+            ) from error
+        version += 1
+    if version != SCHEMA_VERSION:
+        raise DataError(
+            f"{origin} has schema version {version!r}, this edgead reads {SCHEMA_VERSION} and earlier ones. "
+            "Train again or use the version that wrote it."
+        )
+    return content

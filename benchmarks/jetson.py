@@ -78,10 +78,10 @@ def _models(*, quick: bool) -> Iterator[tuple[str, bytes]]:
     The paper's RealNets are narrowed: at their own width an ONNX file cannot hold them. Their operators stay.
     """
     from edgead.models.backbones import BACKBONES
-    from edgead.models.families import FAMILIES
+    from edgead.models.families import model_families
 
     wanted: list[tuple[str, str, str | None]] = [
-        (family.name, preset, None) for family in FAMILIES.values() for preset in family.presets
+        (family.name, preset, None) for family in model_families().values() for preset in family.presets
     ]
     wanted += [("realnet", "compact", name) for name in BACKBONES]
     for family, preset, backbone in wanted[: 2 if quick else None]:
@@ -99,10 +99,12 @@ def _graph(
 ) -> bytes:
     from edgead.compile.export import onnx_from_model
     from edgead.compile.tensorrt_graph import onnx_for_tensorrt
-    from edgead.models.families import FAMILIES
+    from edgead.models.families import model_family
     from edgead.models.inspection import fold_for_export
 
-    config = FAMILIES[family].configure(preset, backbone=backbone, channels=budgets, input_size=(size, size))
+    config = model_family(family).configure(
+        preset, backbone=backbone, channels=budgets, input_size=(size, size)
+    )
     return onnx_for_tensorrt(onnx_from_model(fold_for_export(_random(config)), height=size, width=size))
 
 

@@ -38,7 +38,7 @@ from edgead.evaluation.evaluator import (
     predictor_from_module,
 )
 from edgead.metrics import image_metrics
-from edgead.models.families import model_family, training_settings
+from edgead.models.families import model_family
 from edgead.training.run import Run
 from edgead.training.settings import TrainSettings
 
@@ -136,8 +136,8 @@ def main(
 def _settings(name: str, *, steps: int | None, seed: int) -> TrainSettings:
     family, preset, backbone = MODELS[name]
     model = model_family(family).configure(preset, backbone=backbone)
-    usual = {"steps": STEPS.get(name, USUAL_STEPS), **training_settings(family, preset)}
-    return TrainSettings(model=model, **{**usual, "seed": seed, **({"steps": steps} if steps else {})})
+    usual = TrainSettings.of_preset(family, preset, model=model)
+    return replace(usual, steps=steps or STEPS.get(name, USUAL_STEPS), seed=seed)
 
 
 def _result(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,7 +114,7 @@ def settings_of_options(*, minutes: float | None, **chosen: Any) -> TrainSetting
         raise UsageError("Give --steps or --minutes, not both: one decides the other.")
     if chosen["textures"] is not None and not Path(chosen["textures"]).is_dir():
         raise UsageError(f"--textures: expected a folder of images, {chosen['textures']} is none.")
-    from edgead.models.families import model_family, training_settings
+    from edgead.models.families import model_family
     from edgead.training.settings import TrainSettings
 
     model = model_family(chosen["family"]).configure(
@@ -129,9 +130,8 @@ def settings_of_options(*, minutes: float | None, **chosen: Any) -> TrainSetting
         **_sources(chosen["synthesis"], chosen["anomaly_set"]),
         "texture_folder": chosen["textures"],
     }
-    usual = training_settings(chosen["family"], chosen["preset"])
     wanted = {name: value for name, value in given.items() if value is not None}
-    return TrainSettings(model=model, **{**usual, **wanted})
+    return replace(TrainSettings.of_preset(chosen["family"], chosen["preset"], model=model), **wanted)
 
 
 def _sources(mix: str | None, anomaly_set: str | None) -> dict[str, Any]:

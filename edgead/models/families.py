@@ -1,78 +1,107 @@
-"""The table of model families: the one place that a new kind of model is entered in.
+"""The table of model families: where a new kind of model is entered, here or by another package's plugin.
 
 A family is a configuration (edgead/models/config.py) and a network built from it (edgead/models/network.py),
 which says how it is trained, what it makes of an image and how it is folded for export. Training, compiling,
-evaluating and reporting ask these and never which family they have.
+evaluating and reporting use these and never ask which family they have. Another package enters a family as an
+entry point of the group "edgead.model_families" that names a `ModelFamily` (edgead/plugins.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
-from edgead.errors import UnknownNameError
+from edgead.errors import UnknownNameError, UsageError
 from edgead.models.backbones import Backbone
 from edgead.models.config import ModelConfig
 from edgead.models.features.selection import FeatureSelection, all_channels, first_channels
 from edgead.models.invad.config import InvADConfig
 from edgead.models.invad.network import InvAD
 from edgead.models.invad.presets import PRESETS as INVAD_PRESETS
+from edgead.models.invad.presets import TRAINING as INVAD_TRAINING
 from edgead.models.invad.presets import invad_config
 from edgead.models.network import InspectionNetwork
+from edgead.models.preset_training import PresetTraining
 from edgead.models.realnet.config import RealNetConfig
 from edgead.models.realnet.network import RealNet
-from edgead.models.realnet.presets import PRESETS, realnet_config
+from edgead.models.realnet.presets import PRESETS as REALNET_PRESETS
 from edgead.models.realnet.presets import TRAINING as REALNET_TRAINING
+from edgead.models.realnet.presets import realnet_config
+from edgead.plugins import entries, load
+
+GROUP = "edgead.model_families"
+
+__all__ = [
+    "GROUP",
+    "Configure",
+    "ModelFamily",
+    "PresetTraining",
+    "build_network",
+    "model_families",
+    "model_family",
+    "unmeasured_selection",
+]
+
+
+class Configure(Protocol):
+    """Makes a configuration from a preset's; what is None stays as the preset has it."""
+
+    def __call__(
+        self,
+        preset: str = ...,
+        *,
+        backbone: str | None = None,
+        stages: Sequence[int] | None = None,
+        channels: Sequence[int] | None = None,
+        input_size: tuple[int, int] | None = None,
+    ) -> ModelConfig:
+        """`input_size` is (height, width). Raises UnknownNameError and UsageError."""
 
 
 @dataclass(frozen=True)
-class Family:
-    """One kind of model.
-
-    `configure(preset, backbone=, stages=, channels=, input_size=)` makes a configuration from a preset's.
-    `training` maps presets to the settings of a training (fields of TrainSettings) that go with them, where
-    they differ from the usual ones.
-    """
+class ModelFamily:
+    """One kind of model; `training` maps presets to the settings of a training that go with them."""
 
     config: type[ModelConfig]
     network: Callable[[Any, Backbone, FeatureSelection], InspectionNetwork]
     presets: Mapping[str, ModelConfig]
-    configure: Callable[..., ModelConfig]
-    training: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    configure: Configure
+    training: Mapping[str, PresetTraining] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
         return self.config.family
 
 
-# As published: one image's score is that of its highest cell.
-_INVAD_TRAINING = {"batch": 32, "learning_rate": 4e-3, "top_share": 1e-6}
-
-FAMILIES: dict[str, Family] = {
+_BUILT_IN = {
     family.name: family
     for family in (
-        Family(RealNetConfig, RealNet, PRESETS, realnet_config, training=REALNET_TRAINING),
-        Family(
-            InvADConfig,
-            InvAD,
-            INVAD_PRESETS,
-            invad_config,
-            training={
-                "compact": {"learning_rate": 2e-3},
-                "lite": _INVAD_TRAINING,
-                "paper": _INVAD_TRAINING,
-            },
-        ),
+        ModelFamily(RealNetConfig, RealNet, REALNET_PRESETS, realnet_config, REALNET_TRAINING),
+        ModelFamily(InvADConfig, InvAD, INVAD_PRESETS, invad_config, INVAD_TRAINING),
     )
 }
 
 
-def model_family(name: str) -> Family:
+def model_families() -> dict[str, ModelFamily]:
+    """All families by name, those of plugins included; UsageError for a plugin that cannot be used."""
+    return {**_BUILT_IN, **{name: model_family(name) for name in entries(GROUP, built_in=_BUILT_IN)}}
+
+
+def model_family(name: str) -> ModelFamily:
     """Look a family up by name; UnknownNameError lists near matches."""
-    if name not in FAMILIES:
-        raise UnknownNameError("model", name, FAMILIES)
-    return FAMILIES[name]
+    if name in _BUILT_IN:
+        return _BUILT_IN[name]
+    plugins = entries(GROUP, built_in=_BUILT_IN)
+    if name not in plugins:
+        raise UnknownNameError("model", name, [*_BUILT_IN, *plugins])
+    family = load(plugins[name], ModelFamily)
+    if family.name != name:
+        raise UsageError(
+            f"The model family '{family.name}' has the entry point '{name}'; expected the same name, which "
+            "runs keep. Correct the entry point of its package, or uninstall it."
+        )
+    return family
 
 
 def build_network(
@@ -88,18 +117,3 @@ def unmeasured_selection(config: ModelConfig, backbone: Backbone) -> FeatureSele
     if not config.channels:
         return all_channels(backbone.feature_info)
     return first_channels(backbone.feature_info, config.channels)
-
-
-def training_settings(family: str, preset: str) -> Mapping[str, Any]:
-    """The settings of a training that go with a preset, by name; the rest is as usual."""
-    return model_family(family).training.get(preset, {})
-
-
-__all__: Sequence[str] = [
-    "FAMILIES",
-    "Family",
-    "build_network",
-    "model_family",
-    "training_settings",
-    "unmeasured_selection",
-]

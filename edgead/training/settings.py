@@ -9,7 +9,7 @@ from typing import Any
 
 from edgead.errors import UnknownNameError, UsageError
 from edgead.models.config import ModelConfig
-from edgead.models.families import model_family
+from edgead.models.families import PresetTraining, model_family
 from edgead.models.realnet.config import RealNetConfig
 from edgead.models.scoring.rule import ScoreRule
 from edgead.records import record_from
@@ -62,6 +62,16 @@ class TrainSettings:
             )
         if not 0 < self.top_share <= 1:
             raise UsageError(f"top_share must lie above 0 and up to 1, not {self.top_share}.")
+
+    @classmethod
+    def of_preset(
+        cls, family: str = "realnet", preset: str = "compact", *, model: ModelConfig | None = None
+    ) -> TrainSettings:
+        """The settings that go with a preset; `model`: its configuration with other choices in it."""
+        found = model_family(family)
+        special = asdict(found.training.get(preset, PresetTraining()))
+        chosen = {name: value for name, value in special.items() if value is not None}
+        return cls(model=model or found.configure(preset), **chosen)
 
     @property
     def rule(self) -> ScoreRule:

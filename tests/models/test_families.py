@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
-from edgead.errors import DataError, UnknownNameError
+from edgead.errors import DataError, UnknownNameError, UsageError
 from edgead.models.backbones import build_backbone
-from edgead.models.families import FAMILIES, build_network, model_family, training_settings
+from edgead.models.families import GROUP, build_network, model_families, model_family
 from edgead.models.inspection import InspectionModel
 from edgead.models.network import Optimisation
 from edgead.models.scoring.rule import ScoreRule, fit_rule
 from edgead.training.settings import TrainSettings
 
-PRESETS = [(family, preset) for family in FAMILIES for preset in FAMILIES[family].presets]
+PRESETS = [(name, preset) for name, family in model_families().items() for preset in family.presets]
 
 
 @pytest.mark.parametrize(("family", "preset"), PRESETS)
 def test_a_configuration_survives_json(family: str, preset: str):
     config = model_family(family).configure(preset)
     assert type(config).from_json(config.to_json()) == config
-    settings = TrainSettings(model=config, **training_settings(family, preset))
+    settings = TrainSettings.of_preset(family, preset)
+    assert settings.model == config
     assert TrainSettings.from_json(settings.to_json(), family=family) == settings
 
 
@@ -82,3 +86,58 @@ def test_a_model_without_a_discriminator_is_scored_by_its_residuals():
     assert anomaly_map.shape == (1, 8, 8)
     assert int(anomaly_map.argmax()) == 2 * 8 + 3
     assert float(score) > float(fuse(good, rule)[1].max())
+
+
+def test_presets_bring_their_training():
+    assert TrainSettings.of_preset("invad", "lite").batch == 32
+    assert TrainSettings.of_preset("realnet", "multi-class").synthesis == {"textures": 1.0}
+    assert TrainSettings.of_preset() == TrainSettings()
+
+
+@pytest.fixture
+def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A package on the path that adds a family: RealNet's networks under another name."""
+    info = tmp_path / "my_models-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-models\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[{GROUP}]\nmynet = my_models:FAMILY\n")
+    (tmp_path / "my_models.py").write_text(
+        "from dataclasses import dataclass, replace\n"
+        "from edgead.models.families import ModelFamily, model_family\n"
+        "realnet = model_family('realnet')\n"
+        "@dataclass(frozen=True)\n"
+        "class MyConfig(realnet.config):\n"
+        "    family, title = 'mynet', 'MyNet'\n"
+        "def configure(preset='compact', **changes):\n"
+        "    return MyConfig(**vars(realnet.configure(preset, **changes)))\n"
+        "FAMILY = ModelFamily(MyConfig, realnet.network, {'compact': MyConfig()}, configure)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "my_models", raising=False)
+    return info
+
+
+def test_a_plugin_adds_a_family(plugin: Path):
+    assert list(model_families()) == ["realnet", "invad", "mynet"]
+    settings = TrainSettings.of_preset("mynet")
+    assert TrainSettings.from_json(settings.to_json(), family="mynet") == settings
+    with torch.device("meta"):
+        backbone = build_backbone(settings.model.backbone, weights=None)
+        assert build_network(settings.model, backbone).config.title == "MyNet"
+    with pytest.raises(UnknownNameError, match="Did you mean mynet"):
+        model_family("mynets")
+
+
+def test_a_plugin_under_another_name_than_its_family_is_refused(plugin: Path):
+    points = plugin / "entry_points.txt"
+    points.write_text(points.read_text().replace("mynet =", "yournet ="))
+    with pytest.raises(UsageError, match="'mynet' has the entry point 'yournet'"):
+        model_family("yournet")
+
+
+def test_a_plugin_does_not_replace_a_family(plugin: Path):
+    points = plugin / "entry_points.txt"
+    points.write_text(points.read_text().replace("mynet =", "invad ="))
+    with pytest.raises(UsageError, match="a name that edgead itself has"):
+        model_families()
+    assert model_family("invad").config.title == "InvAD"

@@ -15,7 +15,6 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from edgead.errors import TrainingError
-from edgead.models.families import model_family, training_settings
 from edgead.synthesis import Synthesizer
 from edgead.training.batches import Draw, ProductSynthesizers, good_batches, make_synthesizer
 from edgead.training.loop import Progress
@@ -153,10 +152,7 @@ def test_products_in_another_order_are_another_training(folders: list[Path], inv
 
 
 def test_the_authors_advice_for_many_products_is_a_preset():
-    chosen = TrainSettings(
-        model=model_family("realnet").configure("paper-multi-class"),
-        **training_settings("realnet", "paper-multi-class"),
-    )
+    chosen = TrainSettings.of_preset("realnet", "paper-multi-class")
     assert chosen.model.to_json()["reconstruction"] == "simple"
     assert dict(chosen.synthesis) == {"textures": 1.0}
     images = np.zeros((4, 48, 48, 3), np.uint8)

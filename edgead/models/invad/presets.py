@@ -1,4 +1,4 @@
-"""Configurations of InvAD by name, and their adaption to other backbones, stages and sizes."""
+"""Configurations of InvAD by name, and their adaptation to other backbones, stages and sizes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from edgead.errors import UnknownNameError
 from edgead.models.invad.config import InvADConfig
+from edgead.models.preset_training import PresetTraining
 
 _PUBLISHED = InvADConfig(
     backbone="wide_resnet50_2",
@@ -20,6 +21,13 @@ PRESETS: dict[str, InvADConfig] = {
     "lite": replace(_PUBLISHED, backbone="resnet34", blocks=4, loss_weight=5.0),
     "paper": _PUBLISHED,
 }
+# As published: one image's score is that of its highest cell.
+_PUBLISHED_TRAINING = PresetTraining(batch=32, learning_rate=4e-3, top_share=1e-6)
+TRAINING: dict[str, PresetTraining] = {
+    "compact": PresetTraining(learning_rate=2e-3),
+    "lite": _PUBLISHED_TRAINING,
+    "paper": _PUBLISHED_TRAINING,
+}
 
 
 def invad_config(
@@ -32,7 +40,7 @@ def invad_config(
 ) -> InvADConfig:
     """A preset with other choices in it; `input_size` is (height, width).
 
-    Fewer stages leave less to invert and less in the bank. Raises UnknownNameError and UsageError.
+    Fewer stages leave less to invert and less in the memory bank. Raises UnknownNameError and UsageError.
     """
     if preset not in PRESETS:
         raise UnknownNameError("preset", preset, PRESETS)

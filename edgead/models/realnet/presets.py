@@ -1,13 +1,13 @@
-"""Configurations of RealNet by name, and their adaption to other backbones, stages and sizes."""
+"""Configurations of RealNet by name, and their adaptation to other backbones, stages and sizes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from edgead.errors import UnknownNameError, UsageError
 from edgead.models.backbones.base import STAGES
+from edgead.models.preset_training import PresetTraining
 from edgead.models.realnet.config import RealNetConfig
 
 # As in section 4 of the paper; its logits are taken at half the size of the image.
@@ -31,10 +31,10 @@ PRESETS: dict[str, RealNetConfig] = {
     "paper-multi-class": replace(_PAPER, reconstruction="simple"),
 }
 # Source: the authors' answer on multi-class training, issue 17 of github.com/cnulab/RealNet.
-MULTI_CLASS_TRAINING: Mapping[str, Any] = {"synthesis": {"textures": 1.0}, "foreground": False}
-TRAINING: Mapping[str, Mapping[str, Any]] = {
-    "multi-class": MULTI_CLASS_TRAINING,
-    "paper-multi-class": MULTI_CLASS_TRAINING,
+_MULTI_CLASS_TRAINING = PresetTraining(synthesis={"textures": 1.0}, foreground=False)
+TRAINING: dict[str, PresetTraining] = {
+    "multi-class": _MULTI_CLASS_TRAINING,
+    "paper-multi-class": _MULTI_CLASS_TRAINING,
 }
 
 
@@ -49,7 +49,7 @@ def realnet_config(
     """A preset with other choices in it; `input_size` is (height, width).
 
     Fewer stages keep their own channels and widths. The grid moves to the shallowest stage left when its own
-    is gone; residuals in the map and the bank keep the stages that they can. Raises UnknownNameError
+    is gone; residuals in the map and the memory bank keep the stages that they can. Raises UnknownNameError
     and UsageError.
     """
     if preset not in PRESETS:

@@ -10,6 +10,7 @@ from edgead.bundle.manifest import (
     MetricsSpec,
     OutputSpec,
     ThresholdSpec,
+    draft_manifest,
 )
 from edgead.bundle.reader import Bundle, read_bundle
 from edgead.bundle.reference import Reference, map_difference
@@ -25,6 +26,7 @@ __all__ = [
     "OutputSpec",
     "Reference",
     "ThresholdSpec",
+    "draft_manifest",
     "map_difference",
     "read_bundle",
     "write_bundle",

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import datetime
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from edgead.bundle.archive import check_name
-from edgead.bundle.fields import dataclass_from_json, json_from_dataclass, parse_json
 from edgead.errors import BundleError
+from edgead.records import json_from, parse_json, record_from
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MANIFEST_NAME = "manifest.json"
 REFERENCE_NAME = "reference.npz"
 MAX_MANIFEST_BYTES = 2**20
@@ -148,7 +149,50 @@ class Manifest:
 
     def to_json(self) -> bytes:
         """The text of manifest.json; raises BundleError for a value that JSON does not know, such as NaN."""
-        return json_from_dataclass(self, origin="manifest")
+        return json_from(self, origin="manifest", error=BundleError)
+
+
+def draft_manifest(
+    *,
+    name: str,
+    target: str,
+    engine: str,
+    precision: str,
+    input: InputSpec,
+    output: OutputSpec,
+    threshold: ThresholdSpec | None = None,
+    family: str = "",
+    config: Mapping[str, Any] | None = None,
+    split_sha256: str = "",
+    weights_sha256: str = "",
+    model_files: Sequence[str] = ("model.onnx",),
+    versions: Mapping[str, str] | None = None,
+    licences: Mapping[str, str] | None = None,
+) -> Manifest:
+    """The one place where manifests are made: all that is known before a model is judged and packed.
+
+    An engine can load a model by it; what comes later (figures, hashes of files, the final threshold)
+    replaces the empty fields. Without a threshold nothing is judged: latency alone is to be measured.
+    """
+    now = datetime.datetime.now(datetime.timezone.utc)
+    return Manifest(
+        schema_version=SCHEMA_VERSION,
+        name=name,
+        created=now.isoformat(timespec="seconds"),
+        family=family,
+        config=dict(config or {}),
+        input=input,
+        output=output,
+        threshold=threshold or ThresholdSpec(0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0, "none"),
+        target=target,
+        engine=engine,
+        precision=precision,
+        model_files=list(model_files),
+        metrics=MetricsSpec("", {}, {}),
+        hashes=HashSpec({}, split_sha256, weights_sha256, ""),
+        versions=dict(versions or {}),
+        licences=dict(licences or {}),
+    )
 
 
 def manifest_from_json(text: bytes, *, origin: str) -> Manifest:
@@ -157,20 +201,44 @@ def manifest_from_json(text: bytes, *, origin: str) -> Manifest:
         raise BundleError(
             f"{origin}: {len(text)} bytes, expected at most {MAX_MANIFEST_BYTES}. Compile it again."
         )
-    value = parse_json(text, origin=origin)
-    version = value.get("schema_version") if isinstance(value, dict) else None
-    if (
-        type(version) is int and version > SCHEMA_VERSION
-    ):  # before the fields, which a later schema may change
-        raise BundleError(
-            f"{origin}: written by a later edgead (schema {version}, this one reads {SCHEMA_VERSION}). "
-            "Upgrade edgead with `pip install --upgrade edgead`."
-        )
+    value = migrated(parse_json(text, origin=origin, error=BundleError), origin=origin)
     try:
-        return dataclass_from_json(Manifest, value, origin=origin)
+        return record_from(Manifest, value, origin=origin, error=BundleError, complete=True)
     except BundleError as error:
         message = str(error)
         raise BundleError(message if message.startswith(origin) else f"{origin}: {message}") from error
+
+
+def migrated(value: Any, *, origin: str) -> Any:
+    """Parsed JSON of an earlier schema as one of this schema; raises BundleError for a later schema.
+
+    Looked at before the fields, which another schema has changed.
+    """
+    version = value.get("schema_version") if isinstance(value, dict) else None
+    if type(version) is not int:
+        return value
+    if version > SCHEMA_VERSION:
+        raise BundleError(
+            f"{origin}: written by a later edgead (schema {version}, this one reads {SCHEMA_VERSION}). "
+            "Upgrade edgead on this device."
+        )
+    while version in MIGRATIONS:
+        value = {**MIGRATIONS[version](value), "schema_version": version + 1}
+        version += 1
+    return value
+
+
+def _with_new_config_names(value: dict[str, Any]) -> dict[str, Any]:
+    """1 -> 2: fields of a model's configuration were renamed."""
+    config = value.get("config")
+    if not isinstance(config, dict):
+        return value
+    return {**value, "config": {_RENAMED_IN_2.get(name, name): item for name, item in config.items()}}
+
+
+_RENAMED_IN_2 = {"budgets": "channels", "residual": "residual_kind", "residuals": "residual_count"}
+# Schema version -> what brings it to the next one.
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _with_new_config_names}
 
 
 def _check_range(name: str, value: float, low: float, high: float) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import datetime
 import hashlib
 import platform
 import time
@@ -19,13 +18,12 @@ from torch import nn
 
 from edgead import __version__
 from edgead.bundle import (
-    SCHEMA_VERSION,
-    HashSpec,
     InputSpec,
     Manifest,
     MetricsSpec,
     OutputSpec,
     ThresholdSpec,
+    draft_manifest,
     write_bundle,
 )
 from edgead.compile import tensorrt_rules
@@ -307,21 +305,19 @@ def _manifest(
     map_hw: tuple[int, ...],
 ) -> Manifest:
     """All that is known before a step is done: enough for an engine to load a candidate."""
-    return Manifest(
-        schema_version=SCHEMA_VERSION,
+    return draft_manifest(
         name=provenance.name,
-        created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        family=provenance.family,
-        config=provenance.config,
-        input=InputSpec(*size_hw, resize=provenance.resize),
-        output=OutputSpec(map_hw[0], map_hw[1], provenance.score_rule),
-        threshold=provenance.threshold,
         target=target.name,
         engine=target.engine,
         precision=precision,
+        input=InputSpec(*size_hw, resize=provenance.resize),
+        output=OutputSpec(map_hw[0], map_hw[1], provenance.score_rule),
+        threshold=provenance.threshold,
+        family=provenance.family,
+        config=provenance.config,
+        split_sha256=provenance.split_sha256,
+        weights_sha256=provenance.weights_sha256,
         model_files=[MODEL_FILE],
-        metrics=MetricsSpec("", {}, {}),
-        hashes=HashSpec({}, provenance.split_sha256, provenance.weights_sha256, ""),
         versions=_versions(),
         licences=provenance.licences,
     )

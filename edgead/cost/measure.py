@@ -17,15 +17,7 @@ from typing import Any
 import numpy as np
 
 import edgead
-from edgead.bundle import (
-    SCHEMA_VERSION,
-    HashSpec,
-    InputSpec,
-    Manifest,
-    MetricsSpec,
-    OutputSpec,
-    ThresholdSpec,
-)
+from edgead.bundle import InputSpec, Manifest, OutputSpec, draft_manifest
 from edgead.device.machine import cpu_model, usable_cores
 from edgead.errors import UsageError
 from edgead.runtime.engines import create_engine
@@ -163,23 +155,13 @@ def _manifest(model: Model, engine: str) -> Manifest:
     """The least that an engine asks for."""
     height, width = (int(model.config[name]) for name in ("input_height", "input_width"))
     stride = 2 ** int(model.config["grid_stage"])
-    return Manifest(
-        schema_version=SCHEMA_VERSION,
+    return draft_manifest(
         name="probe",
-        created="",
-        family="realnet",
-        config=dict(model.config),
-        input=InputSpec(height, width),
-        output=OutputSpec(height // stride, width // stride, "none"),
-        threshold=ThresholdSpec(0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0, "none"),
         target="probe",
         engine=engine,
         precision=model.precision,
-        model_files=["model.onnx"],
-        metrics=MetricsSpec("", {}, {}),
-        hashes=HashSpec({}, "", "", ""),
-        versions={},
-        licences={},
+        input=InputSpec(height, width),
+        output=OutputSpec(height // stride, width // stride, "none"),
     )
 
 

@@ -77,7 +77,7 @@ def test_another_model_under_the_same_manifest_is_noticed(bundle_path: Path):
         pytest.param(
             {"extra.bin": b"1"}, "expected .* in the archive, found .*extra.bin", id="a file too many"
         ),
-        pytest.param({"manifest.json": b"{}"}, "missing field", id="empty manifest"),
+        pytest.param({"manifest.json": b"{}"}, "missing required field", id="empty manifest"),
     ],
 )
 def test_files_that_do_not_belong(bundle_path: Path, changes: dict[str, bytes | None], message: str):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import copy
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import edgead
 from edgead.bundle.manifest import manifest_from_json
 from edgead.errors import BundleError
 from tests.runtime.tiny_bundle import tiny_manifest
@@ -45,7 +48,7 @@ def test_round_trip():
 
 @pytest.mark.parametrize("path", paths(PLAIN), ids=".".join)
 def test_a_missing_field_is_named(path: tuple[str, ...]):
-    with pytest.raises(BundleError, match=f"m.*missing field '{path[-1]}'"):
+    with pytest.raises(BundleError, match=f"m.*missing required field `{path[-1]}`"):
         manifest_from_json(changed(path, remove=True), origin="m")
 
 
@@ -62,7 +65,7 @@ def test_a_wrong_type_is_named(path: tuple[str, ...], value: Any):
     ("text", "message"),
     [
         pytest.param(b"", "not valid JSON", id="empty"),
-        pytest.param(b"[]", "expected an object, found a list", id="list"),
+        pytest.param(b"[]", "Expected `object`, got `array`", id="list"),
         pytest.param(b"\xff\xfe", "not valid JSON", id="not utf-8"),
         pytest.param(b"[" * 100_000, "not valid JSON", id="deep"),
         pytest.param(b'{"a": 1, "a": 2}', "twice", id="duplicate key"),
@@ -80,8 +83,8 @@ def test_a_wrong_type_is_named(path: tuple[str, ...], value: Any):
         pytest.param(changed(("input", "channels"), 4), "input.channels", id="four channels"),
         pytest.param(changed(("input", "colour_order"), "bgr"), "colour_order", id="colour order"),
         pytest.param(changed(("threshold", "false_alarm_rate"), 1.5), "false_alarm_rate", id="rate over 1"),
-        pytest.param(changed(("schema_version",), 0), "schema version 1, found 0", id="old schema"),
-        pytest.param(b'{"schema_version": 2}', "later edgead.*Upgrade", id="later schema"),
+        pytest.param(changed(("schema_version",), 0), "schema version 2, found 0", id="old schema"),
+        pytest.param(b'{"schema_version": 3}', "later edgead.*Upgrade", id="later schema"),
         pytest.param(changed(("model_files",), []), "model_files", id="no model"),
         pytest.param(changed(("model_files",), ["a", "a"]), "model_files", id="model twice"),
         pytest.param(changed(("model_files",), ["manifest.json"]), "model_files", id="manifest as model"),
@@ -108,3 +111,10 @@ def test_nan_cannot_be_written():
     manifest = dataclasses.replace(tiny_manifest(), config={"rate": float("nan")})
     with pytest.raises(BundleError, match="cannot be written as JSON"):
         manifest.to_json()
+
+
+def test_manifests_are_made_in_one_place():
+    """A new field of the manifest is a field of the record and a value in `draft_manifest`, nothing else."""
+    package = Path(edgead.__file__).parent
+    makers = [path for path in package.rglob("*.py") if re.search(r"\bManifest\(", path.read_text("utf-8"))]
+    assert [path.relative_to(package).as_posix() for path in makers] == ["bundle/manifest.py"]

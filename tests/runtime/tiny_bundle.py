@@ -10,14 +10,13 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from edgead.bundle import (
-    SCHEMA_VERSION,
-    HashSpec,
     InputSpec,
     Manifest,
     MetricsSpec,
     OutputSpec,
     Reference,
     ThresholdSpec,
+    draft_manifest,
     write_bundle,
 )
 
@@ -79,24 +78,21 @@ def tiny_manifest(height: int = 32, width: int = 32, *, engine: str = "openvino"
         good_images=100,
         method="quantile of held-out good images",
     )
-    return Manifest(
-        schema_version=SCHEMA_VERSION,
+    draft = draft_manifest(
         name="tiny",
-        created="2026-01-01T00:00:00+00:00",
-        family="tiny",
-        config={"stride": STRIDE},
-        input=InputSpec(height, width),
-        output=OutputSpec(height // STRIDE, width // STRIDE, "maximum"),
-        threshold=threshold,
         target={"openvino": "intel-cpu"}.get(engine, "cpu"),
         engine=engine,
         precision="f32",
-        model_files=["model.onnx"],
-        metrics=MetricsSpec("drawn images", {"image_auroc": 1.0}, {"image_auroc": None}),
-        hashes=HashSpec({}, split="", weights="", calibration=""),
+        input=InputSpec(height, width),
+        output=OutputSpec(height // STRIDE, width // STRIDE, "maximum"),
+        threshold=threshold,
+        family="tiny",
+        config={"stride": STRIDE},
         versions={"edgead": "0.1.0"},
         licences={"model": "Apache-2.0"},
     )
+    metrics = MetricsSpec("drawn images", {"image_auroc": 1.0}, {"image_auroc": None})
+    return dataclasses.replace(draft, created="2026-01-01T00:00:00+00:00", metrics=metrics)
 
 
 def write_tiny_bundle(path: Path, height: int = 32, width: int = 32, **changes: object) -> Path:

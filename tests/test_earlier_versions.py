@@ -1,0 +1,62 @@
+"""What earlier versions wrote opens, and gives the answers that it gave."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import edgead
+from edgead.bundle import SCHEMA_VERSION, read_bundle
+from edgead.bundle.manifest import MIGRATIONS
+
+KEPT = Path(__file__).parent / "kept"
+
+
+@pytest.fixture(scope="module")
+def answers() -> dict[str, np.ndarray]:
+    with np.load(KEPT / "answers.npz") as kept:
+        return dict(kept)
+
+
+def test_a_bundle_of_the_first_schema_proves_its_answers(answers: dict[str, np.ndarray]):
+    pytest.importorskip("onnxruntime")
+    with edgead.open(KEPT / "realnet.edgead") as inspector:  # raises where a reference answer differs
+        assert inspector.verification is not None
+        scores = [inspector.inspect(image).score for image in answers["images"]]
+    assert np.corrcoef(scores, answers["scores"])[0, 1] > 0.98  # INT8 against float
+
+
+def test_its_manifest_is_brought_to_the_names_of_today():
+    manifest = read_bundle(KEPT / "realnet.edgead").manifest
+    assert manifest.schema_version == SCHEMA_VERSION
+    assert manifest.config["channels"] == [8, 16, 32]
+    assert manifest.config["residual_kind"] == "absolute"
+    assert {"budgets", "residual", "residuals"}.isdisjoint(manifest.config)
+
+
+def test_every_earlier_schema_has_a_way_to_the_present_one():
+    assert sorted(MIGRATIONS) == list(range(1, SCHEMA_VERSION))
+
+
+def test_a_run_gives_the_scores_it_gave(answers: dict[str, np.ndarray]):
+    torch = pytest.importorskip("torch")
+    from edgead.training.run import read_run
+
+    model = read_run(KEPT / "realnet").model()
+    with torch.inference_mode():
+        maps, scores = model(torch.from_numpy(answers["images"]))
+    # Equal to the bit on the processor that trained it; others sum in another order.
+    np.testing.assert_allclose(scores.numpy(), answers["scores"], rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(maps.numpy(), answers["maps"], rtol=1e-3, atol=1e-2)
+
+
+def test_a_run_of_two_products_is_read():
+    from edgead.training.run import read_run
+
+    run = read_run(KEPT / "two_products")
+    written = json.loads((KEPT / "two_products" / "run.json").read_text(encoding="utf-8"))
+    assert run.threshold.score == written["threshold"]["score"]
+    assert len(run.rule.products) == len(run.data_roots) == 2

@@ -128,7 +128,7 @@ def paper_model(image: Image) -> Any:
     import openvino
     import torch
 
-    from edgead.models.paper_realnet import paper_map_and_score, paper_realnet
+    from benchmarks.paper_realnet import paper_map_and_score, paper_realnet
 
     class Deployed(torch.nn.Module):
         def __init__(self) -> None:

@@ -18,9 +18,10 @@ from edgead.compile.quantize import int8_onnx_from_onnx
 from edgead.compile.recipe import load_recipe
 from edgead.cost.design_space import Space
 from edgead.errors import UsageError
+from edgead.models.backbones import build_backbone
+from edgead.models.families import build_network
 from edgead.models.inspection import InspectionModel, fold_for_export
 from edgead.models.realnet.config import RealNetConfig
-from edgead.models.realnet.network import build_realnet
 from edgead.models.scoring.rule import ScoreRule
 from edgead.models.scoring.scales import Scale, Scales
 
@@ -73,7 +74,8 @@ def make_probes(
 def _exported(config: RealNetConfig, *, seed: int, weights: str | None) -> tuple[bytes, np.ndarray[Any, Any]]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        realnet = build_realnet(config, weights=weights).eval()
+        backbone = build_backbone(config.backbone, stages=config.stages, weights=weights)
+        realnet = build_network(config, backbone).eval()
         if realnet.bank is not None:
             realnet.bank.prototypes.normal_()
             realnet.bank.projection.normal_(std=0.05)

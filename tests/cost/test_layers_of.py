@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 
+from benchmarks.network_cost import count_parts
 from edgead.cost.layers import Layer, layers_of
 from edgead.models.backbones import build_backbone
-from edgead.models.cost import count_parts
 from edgead.models.families import build_network
 from edgead.models.invad.config import InvADConfig
 from edgead.models.invad.presets import invad_config
 from edgead.models.realnet.config import RealNetConfig
-from edgead.models.realnet.network import build_realnet
 from edgead.models.realnet.presets import realnet_config
+from tests.models.networks import build_realnet
 
 CONFIGS = {
     "compact": RealNetConfig(),

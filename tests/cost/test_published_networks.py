@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from benchmarks.network_cost import count_macs
 from edgead.cost.published_networks import layers_of_network
 from edgead.errors import UnknownNameError
 from edgead.models.backbones import build_backbone
-from edgead.models.cost import count_macs
 
 
 @pytest.mark.parametrize(

@@ -18,10 +18,10 @@ from edgead.errors import DataError, UsageError
 from edgead.models.features.selection import StageSelection
 from edgead.models.features.standardise import SelectedFeatures
 from edgead.models.inspection import InspectionModel, fold_for_export
-from edgead.models.realnet.network import build_realnet
 from edgead.models.realnet.parts.compact import CompactDiscriminator, CompactReconstruction
 from edgead.models.scoring.components import ScoreComponents
 from edgead.models.scoring.rule import ScoreRule, fit_rule, fuse, good_scale, pool_highest
+from tests.models.networks import build_realnet
 from tests.training.small_training import CONFIG
 
 

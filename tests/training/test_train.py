@@ -16,10 +16,10 @@ import torch
 
 from edgead.errors import DataError, TrainingError, UsageError
 from edgead.learning import pace
-from edgead.models.realnet.network import build_realnet
 from edgead.training.loop import Progress
 from edgead.training.run import CHECKPOINT_FILE, RUN_FILE, SPLIT_FILE, WEIGHTS_FILE, Run, read_run
 from edgead.training.train import train
+from tests.models.networks import build_realnet
 from tests.training.small_training import CONFIG, draw_good, load_held_out, settings
 
 ROOT = Path(__file__).resolve().parents[2]

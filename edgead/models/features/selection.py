@@ -10,15 +10,15 @@ the features by nearest neighbour, losses summed over 64 batches of 16 pairs.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from edgead.errors import DataError, TrainingError, UsageError
-from edgead.models.backbones.base import Backbone, FeatureInfo
+from edgead.models.backbones.base import FeatureInfo
 from edgead.records import record_from
 
 _EPSILON = 1e-4  # added to the range, as published
@@ -43,15 +43,15 @@ def scaled_difference(features_normal: Tensor, features_anomalous: Tensor) -> Te
     return (difference - low) / (high - low + _EPSILON)
 
 
-def select_channels(scores: Sequence[float] | Tensor, budget: int) -> tuple[int, ...]:
-    """Return the `budget` channels with the lowest scores, in rising order; equal scores: lower index first.
+def select_channels(scores: Sequence[float] | Tensor, count: int) -> tuple[int, ...]:
+    """The `count` channels with the lowest scores, in rising order; equal scores: lower index first.
 
-    Raises UsageError when the budget is not between 1 and the number of channels.
+    Raises UsageError when the count is not between 1 and the number of channels.
     """
     losses = [float(score) for score in scores]
-    if not 1 <= budget <= len(losses):
-        raise UsageError(f"A budget of channels is between 1 and {len(losses)} here, got {budget}.")
-    kept = sorted(range(len(losses)), key=losses.__getitem__)[:budget]
+    if not 1 <= count <= len(losses):
+        raise UsageError(f"Keep 1 to {len(losses)} channels of this stage, not {count}.")
+    kept = sorted(range(len(losses)), key=losses.__getitem__)[:count]
     return tuple(sorted(kept))
 
 
@@ -68,8 +68,8 @@ class StageSelection:
     def channels(self) -> int:
         return len(self.scores)
 
-    def with_budget(self, budget: int) -> StageSelection:
-        return StageSelection(self.stage, select_channels(self.scores, budget), self.scores, self.constant)
+    def keeping(self, count: int) -> StageSelection:
+        return replace(self, indices=select_channels(self.scores, count))
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class FeatureSelection:
         """The same scores with other channels: nothing has to be measured again."""
         _check_channels(channels, len(self.stages))
         return FeatureSelection(
-            tuple(s.with_budget(b) for s, b in zip(self.stages, channels, strict=True)), self.pairs
+            tuple(s.keeping(count) for s, count in zip(self.stages, channels, strict=True)), self.pairs
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -127,7 +127,7 @@ def all_channels(infos: Sequence[FeatureInfo]) -> FeatureSelection:
 
 
 def random_channels(infos: Sequence[FeatureInfo], channels: Sequence[int], *, seed: int) -> FeatureSelection:
-    """A selection that looks at nothing, to compare with: a random draw for each stage."""
+    """A random selection for each stage, to compare with."""
     _check_channels(channels, len(infos))
     generator = torch.Generator().manual_seed(seed)
     scores = [torch.rand(info.channels, generator=generator, dtype=torch.float64) for info in infos]
@@ -186,7 +186,7 @@ class ChannelScorer:
                 "Channels cannot be selected without anomalies: every mask was empty. Check the synthesis of "
                 "anomalies, and that the foreground of the images is found."
             )
-        stages = [self._stage(position).with_budget(budget) for position, budget in enumerate(channels)]
+        stages = [self._stage(position).keeping(count) for position, count in enumerate(channels)]
         return FeatureSelection(tuple(stages), self.pairs)
 
     def _stage(self, position: int) -> StageSelection:
@@ -201,39 +201,6 @@ class ChannelScorer:
         losses = torch.where(useful, losses, losses[useful].max())
         constant = tuple((~useful).nonzero().flatten().tolist())
         return StageSelection(info.stage, (), tuple(losses.tolist()), constant)
-
-
-def select_features(
-    backbone: Backbone, batches: Iterable[tuple[Tensor, Tensor, Tensor]], *, channels: Sequence[int]
-) -> FeatureSelection:
-    """Score all channels of `backbone` on pairs and keep the best of each stage.
-
-    batches: normal images B 3 H W (float, 0..255), the same with anomalies, masks B H W.
-    """
-    scorer = ChannelScorer(backbone.feature_info)
-    _check_channels(channels, len(scorer.infos))
-    for normal, anomalous, masks in batches:
-        with torch.no_grad():
-            scorer.add(backbone(normal), backbone(anomalous), masks)
-    return scorer.select(channels)
-
-
-class SelectChannels(nn.Module):
-    """Gather the selected channels of each map: B C_k h w -> B m_k h w; nothing where all are kept."""
-
-    def __init__(self, selection: FeatureSelection) -> None:
-        super().__init__()
-        self.selection = selection
-        for position, stage in enumerate(selection.stages):
-            # Saved with the selection as JSON, so not a second time with the weights.
-            self.register_buffer(f"indices{position}", torch.tensor(stage.indices), persistent=False)
-
-    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        return [
-            feature if len(stage.indices) == stage.channels
-            else feature.index_select(1, getattr(self, f"indices{position}"))
-            for position, (feature, stage) in enumerate(zip(maps, self.selection.stages, strict=True))
-        ]  # fmt: skip
 
 
 def masks_at(masks: Tensor, size: Sequence[int]) -> Tensor:
@@ -257,4 +224,6 @@ def _check_pair(normal: Tensor, anomalous: Tensor, masks: Tensor) -> None:
 
 def _check_channels(channels: Sequence[int], stages: int) -> None:
     if len(channels) != stages:
-        raise UsageError(f"Expected one budget for each of the {stages} stages, got {len(channels)}.")
+        raise UsageError(
+            f"Expected a number of channels for each of the {stages} stages, got {len(channels)}."
+        )

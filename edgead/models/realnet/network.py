@@ -16,10 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgead.errors import UsageError
-from edgead.models.backbones import Backbone, build_backbone, feature_info
+from edgead.models.backbones import Backbone, feature_info
 from edgead.models.features.memory_bank import memory_bank_of
 from edgead.models.features.resize import resize_bilinear
-from edgead.models.features.selection import FeatureSelection, first_channels
+from edgead.models.features.selection import FeatureSelection
 from edgead.models.features.standardise import SelectedFeatures, folded_selections
 from edgead.models.network import FeatureBatch, InspectionNetwork, Optimisation
 from edgead.models.realnet.config import RealNetConfig
@@ -144,14 +144,6 @@ class RealNet(InspectionNetwork):
         self.standardise = folded_selections(self.standardise)
         if self.bank is not None:
             self.bank = self.bank.without_repeated()
-
-
-def build_realnet(
-    config: RealNetConfig, *, selection: FeatureSelection | None = None, weights: str | None = "pretrained"
-) -> RealNet:
-    """Build the network; without a `selection` the first channels stand in, right for costs and timing."""
-    backbone = build_backbone(config.backbone, stages=config.stages, weights=weights)
-    return RealNet(config, backbone, selection or first_channels(backbone.feature_info, config.channels))
 
 
 def _on_grid(residual: Tensor, size: tuple[int, int]) -> Tensor:

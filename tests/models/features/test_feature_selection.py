@@ -11,15 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgead.errors import DataError, TrainingError, UsageError
-from edgead.models.backbones import FeatureInfo, build_backbone, feature_info
+from edgead.models.backbones import FeatureInfo, build_backbone
 from edgead.models.features.selection import (
     ChannelScorer,
     FeatureSelection,
-    SelectChannels,
-    first_channels,
     score_channels,
     select_channels,
-    select_features,
 )
 
 INFO = FeatureInfo(1, 4, 4, "layer1")
@@ -58,7 +55,7 @@ def test_better_channels_score_lower() -> None:
 
 
 @pytest.mark.parametrize(
-    ("scores", "budget", "expected"),
+    ("scores", "count", "expected"),
     [
         ([1.0], 1, (0,)),
         ([3.0, 1.0, 2.0], 2, (1, 2)),
@@ -66,14 +63,14 @@ def test_better_channels_score_lower() -> None:
         ([3.0, 1.0, 2.0], 3, (0, 1, 2)),
     ],
 )
-def test_select_channels(scores: list[float], budget: int, expected: tuple[int, ...]) -> None:
-    assert select_channels(scores, budget) == expected
+def test_select_channels(scores: list[float], count: int, expected: tuple[int, ...]) -> None:
+    assert select_channels(scores, count) == expected
 
 
-@pytest.mark.parametrize("budget", [0, -1, 4])
-def test_impossible_budget(budget: int) -> None:
-    with pytest.raises(UsageError, match="between 1 and 3"):
-        select_channels([1.0, 2.0, 3.0], budget)
+@pytest.mark.parametrize("count", [0, -1, 4])
+def test_impossible_count(count: int) -> None:
+    with pytest.raises(UsageError, match="1 to 3 channels"):
+        select_channels([1.0, 2.0, 3.0], count)
 
 
 @settings(max_examples=30, deadline=None)
@@ -157,7 +154,7 @@ def test_wrong_shapes(normal, anomalous, masks, message: str) -> None:
         score_channels(normal, anomalous, masks)
 
 
-def test_json_round_trip_and_other_budgets() -> None:
+def test_json_round_trip_and_other_channels() -> None:
     scorer = ChannelScorer([INFO])
     scorer.add(*([t] for t in _pair()), _masks())
     selection = scorer.select([2])
@@ -183,24 +180,19 @@ def test_bad_json(content: object) -> None:
         FeatureSelection.from_json(content)
 
 
-def test_select_channels_module() -> None:
-    infos = feature_info("efficientnet_lite0", (1, 2))
-    module = SelectChannels(first_channels(infos, (24, 8)))
-    maps = [torch.randn(1, 24, 4, 4), torch.randn(1, 40, 2, 2)]
-    whole, part = module(maps)
-    assert whole is maps[0]
-    assert torch.equal(part, maps[1][:, :8])
-    assert module.state_dict() == {}
-
-
-def test_select_features_with_a_backbone_is_deterministic() -> None:
+def test_selection_with_a_backbone_is_deterministic() -> None:
     backbone = build_backbone("efficientnet_lite0", stages=(1, 2))
     rng = torch.Generator().manual_seed(1)
     normal = torch.rand(4, 3, 64, 64, generator=rng) * 255
     masks = torch.zeros(4, 64, 64, dtype=torch.bool)
     masks[:, 16:40, 20:52] = True
     anomalous = torch.where(masks[:, None], 255 - normal, normal)
-    selections = [select_features(backbone, [(normal, anomalous, masks)], channels=(16, 12)) for _ in "ab"]
+    selections = []
+    for _ in range(2):
+        scorer = ChannelScorer(backbone.feature_info)
+        with torch.no_grad():
+            scorer.add(backbone(normal), backbone(anomalous), masks)
+        selections.append(scorer.select((16, 12)))
     assert selections[0] == selections[1]
     assert selections[0].channels == (16, 12)
     assert selections[0].pairs == 4

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from benchmarks.network_cost import Cost, count_cost
 from edgead.errors import UnknownNameError, UsageError
 from edgead.models.backbones import build_backbone
-from edgead.models.cost import Cost, count_cost
 from edgead.models.families import build_network
 from edgead.models.inspection import InspectionModel, fold_for_export
 from edgead.models.invad.config import InvADConfig

@@ -10,17 +10,20 @@ import pytest
 import torch
 from torch import nn
 
-from edgead.errors import UsageError
-from edgead.models.backbones import build_backbone
-from edgead.models.cost import Cost, count_cost, count_parts
-from edgead.models.features.selection import first_channels
-from edgead.models.paper_realnet import (
+from benchmarks.network_cost import Cost, count_cost, count_parts
+from benchmarks.paper_realnet import (
     PAPER_CHANNELS,
     PaperRealNet,
+    SelectChannels,
     paper_loss,
     paper_map_and_score,
     paper_realnet,
+    squared_residual,
+    stack_residuals,
 )
+from edgead.errors import UsageError
+from edgead.models.backbones import build_backbone, feature_info
+from edgead.models.features.selection import first_channels
 from edgead.models.realnet.parts.paper_reconstruction import PaperReconstruction
 from edgead.models.realnet.parts.simple_reconstruction import SimpleReconstruction
 
@@ -211,3 +214,31 @@ def test_the_simple_reconstruction_learns() -> None:
         optimizer.step()
         losses.append(float(loss.detach()))
     assert losses[-1] < 0.5 * losses[0]
+
+
+def test_stack_residuals() -> None:
+    large, small = torch.rand(2, 3, 8, 8), torch.rand(2, 5, 4, 4)
+    stacked = stack_residuals([small, large])
+    assert stacked.shape == (2, 8, 8, 8)
+    assert torch.equal(stacked[:, 5:], large)
+    torch.testing.assert_close(stacked[:, :5, ::7, ::7], small[:, :, ::3, ::3])  # corners are aligned
+
+
+def test_stack_of_nothing() -> None:
+    with pytest.raises(UsageError, match="at least one"):
+        stack_residuals([])
+
+
+def test_residual_survives_half_precision() -> None:
+    tiny = torch.full((1, 1, 1, 1), 1e-4, dtype=torch.float16)
+    assert float(squared_residual(tiny, torch.zeros_like(tiny))) > 0
+
+
+def test_select_channels_module() -> None:
+    infos = feature_info("efficientnet_lite0", (1, 2))
+    module = SelectChannels(first_channels(infos, (24, 8)))
+    maps = [torch.randn(1, 24, 4, 4), torch.randn(1, 40, 2, 2)]
+    whole, part = module(maps)
+    assert whole is maps[0]
+    assert torch.equal(part, maps[1][:, :8])
+    assert module.state_dict() == {}

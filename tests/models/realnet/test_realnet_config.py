@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 import torch
 
+from benchmarks.network_cost import count_cost
 from edgead.errors import DataError, UnknownNameError, UsageError
-from edgead.models.cost import count_cost
 from edgead.models.realnet.config import RealNetConfig
-from edgead.models.realnet.network import build_realnet
 from edgead.models.realnet.presets import PRESETS, realnet_config
+from tests.models.networks import build_realnet
 
 REFUSED: list[tuple[str, dict[str, Any], str]] = [
-    ("a budget too few", {"channels": (24, 40, 64)}, "channels needs one number for each"),
+    ("a number of channels too few", {"channels": (24, 40, 64)}, "channels needs one number for each"),
     ("a width too few", {"reconstruction_widths": (8,)}, "reconstruction_widths needs one number"),
-    ("a budget of 0", {"channels": (0, 40, 64, 128)}, "keep 1 to 24"),
+    ("no channel", {"channels": (0, 40, 64, 128)}, "keep 1 to 24"),
     ("more channels than there are", {"channels": (25, 40, 64, 128)}, "keep 1 to 24"),
     ("stages that fall", {"stages": (4, 3, 2, 1)}, "rising order"),
     ("no stages", {"stages": ()}, "rising order"),

@@ -8,11 +8,7 @@ import pytest
 import torch
 
 from edgead.errors import UsageError
-from edgead.models.realnet.parts.residual_selection import (
-    ResidualSelection,
-    squared_residual,
-    stack_residuals,
-)
+from edgead.models.realnet.parts.residual_selection import ResidualSelection
 
 
 def _selection(*, by_max: int = 3, by_mean: int = 2, channels: int = 6) -> ResidualSelection:
@@ -89,24 +85,6 @@ def test_gradient_reaches_the_chosen_residuals_only() -> None:
 def test_impossible_counts(channels: int, by_max: int, by_mean: int, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         ResidualSelection(channels, by_max=by_max, by_mean=by_mean)
-
-
-def test_stack_residuals() -> None:
-    large, small = torch.rand(2, 3, 8, 8), torch.rand(2, 5, 4, 4)
-    stacked = stack_residuals([small, large])
-    assert stacked.shape == (2, 8, 8, 8)
-    assert torch.equal(stacked[:, 5:], large)
-    torch.testing.assert_close(stacked[:, :5, ::7, ::7], small[:, :, ::3, ::3])  # corners are aligned
-
-
-def test_stack_of_nothing() -> None:
-    with pytest.raises(UsageError, match="at least one"):
-        stack_residuals([])
-
-
-def test_residual_survives_half_precision() -> None:
-    tiny = torch.full((1, 1, 1, 1), 1e-4, dtype=torch.float16)
-    assert float(squared_residual(tiny, torch.zeros_like(tiny))) > 0
 
 
 @pytest.mark.filterwarnings("ignore")

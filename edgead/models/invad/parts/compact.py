@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgead.models.realnet.parts.compact import conv_norm
+from edgead.models.features.convolution import conv_norm
 
 
 class CompactFuser(nn.Module):

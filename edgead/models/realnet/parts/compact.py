@@ -1,9 +1,9 @@
 """Compact reconstruction network and discriminator, made for INT8 and for matrix units.
 
-RealNet's own networks (edgead/models/paper) spend 100 of their 115 GMAC behind the backbone. These keep the
-roles and change the parts: plain convolutions with batch norm that folds, no attention, nearest resizing
-instead of transposed convolution, and a discriminator that works on the residuals' grid and writes each of
-its cells as 2 x 2 pixels of the map.
+RealNet's own networks (paper_reconstruction.py, PaperDiscriminator) spend 100 of their 115 GMAC behind the
+backbone. These keep the roles and change the parts: plain convolutions with batch norm that folds, no
+attention, nearest resizing instead of transposed convolution, and a discriminator that works on the
+residuals' grid and writes each of its cells as 2 x 2 pixels of the map.
 """
 
 from __future__ import annotations
@@ -12,14 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-
-def conv_norm(channels: int, outputs: int, *, kernel: int = 3, stride: int = 1) -> nn.Sequential:
-    """Convolution, batch norm, ReLU: one operation once folded and fused."""
-    return nn.Sequential(
-        nn.Conv2d(channels, outputs, kernel, stride=stride, padding=kernel // 2, bias=False),
-        nn.BatchNorm2d(outputs),
-        nn.ReLU(inplace=True),
-    )
+from edgead.models.features.convolution import conv_norm
 
 
 class CompactReconstruction(nn.Module):

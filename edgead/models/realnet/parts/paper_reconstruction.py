@@ -98,7 +98,7 @@ class PaperReconstruction(nn.Module):
         if channels < HEAD_CHANNELS or channels % HEAD_CHANNELS:
             raise UsageError(
                 f"The paper's reconstruction network needs a multiple of {HEAD_CHANNELS} channels, got "
-                f"{channels}: its heads have {HEAD_CHANNELS} channels. Change the budget to "
+                f"{channels}: its heads have {HEAD_CHANNELS} channels. Keep "
                 f"{max(1, round(channels / HEAD_CHANNELS)) * HEAD_CHANNELS}, or use a compact network."
             )
         base = channels // 2

@@ -1,4 +1,4 @@
-"""Which residuals of one image tell most: reconstruction residual selection (RRS).
+"""The strongest residuals of one image: reconstruction residual selection (RRS).
 
 Residuals of all stages are brought to one resolution. Per image, the channels with the largest maximum and
 those with the largest mean are kept, in the order of their rank: what follows sees "the strongest residual",
@@ -7,8 +7,6 @@ those with the largest mean are kept, in the order of their rank: what follows s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 
@@ -16,23 +14,6 @@ from edgead.errors import UsageError
 from edgead.models.features.resize import resize_bilinear
 
 MAX_TOP_K = 3840  # TensorRT's limit of its TopK layer
-
-
-def squared_residual(features: Tensor, reconstruction: Tensor) -> Tensor:
-    """Element-wise (features - reconstruction) ** 2, in float32: half precision would underflow."""
-    return (features.float() - reconstruction.float()).square()
-
-
-def stack_residuals(residuals: Sequence[Tensor], *, align_corners: bool = True) -> Tensor:
-    """Bring maps B C_k h_k w_k to the largest of their sizes, bilinearly, and join them along channels.
-
-    The paper aligns corners; TensorRT's DLA and some NPUs only know the other rule.
-    """
-    if not residuals:
-        raise UsageError("Expected at least one map of residuals, got none.")
-    height, width = max((r.shape[-2:] for r in residuals), key=lambda hw: hw[0] * hw[1])
-    size = (int(height), int(width))
-    return torch.cat([resize_bilinear(r, size, align_corners=align_corners) for r in residuals], dim=1)
 
 
 class ResidualSelection(nn.Module):

@@ -1,7 +1,7 @@
 """RealNet as published, for comparison: large, and measured against its own counts.
 
 Source: RealNet: A Feature Selection Network with Realistic Synthetic Anomaly for Anomaly Detection (Zhang et
-al., CVPR 2024), and its code. A budget of channels m_k per stage, one U-Net per stage, one discriminator.
+al., CVPR 2024), and its code. m_k channels per stage, one U-Net per stage, one discriminator.
 """
 
 from __future__ import annotations
@@ -14,19 +14,47 @@ from torch import Tensor, nn
 
 from edgead.errors import UsageError
 from edgead.models.backbones import Backbone, build_backbone
-from edgead.models.features.selection import FeatureSelection, SelectChannels, first_channels
+from edgead.models.features.resize import resize_bilinear
+from edgead.models.features.selection import FeatureSelection, first_channels
 from edgead.models.realnet.parts.paper_reconstruction import PaperReconstruction
-from edgead.models.realnet.parts.residual_selection import (
-    PaperDiscriminator,
-    ResidualSelection,
-    squared_residual,
-    stack_residuals,
-)
+from edgead.models.realnet.parts.residual_selection import PaperDiscriminator, ResidualSelection
 
 PAPER_BACKBONE = "wide_resnet50_2"
 PAPER_CHANNELS = (256, 512, 512, 256)
 PAPER_RESIDUALS = 512
 _SCORE_WINDOW = 16  # pixels
+
+
+def squared_residual(features: Tensor, reconstruction: Tensor) -> Tensor:
+    """Element-wise (features - reconstruction) ** 2, in float32: half precision would underflow."""
+    return (features.float() - reconstruction.float()).square()
+
+
+def stack_residuals(residuals: Sequence[Tensor]) -> Tensor:
+    """Maps B C_k h_k w_k at the largest of their sizes, corners aligned, joined along channels."""
+    if not residuals:
+        raise UsageError("Expected at least one map of residuals, got none.")
+    height, width = max((r.shape[-2:] for r in residuals), key=lambda hw: hw[0] * hw[1])
+    size = (int(height), int(width))
+    return torch.cat([resize_bilinear(r, size) for r in residuals], dim=1)
+
+
+class SelectChannels(nn.Module):
+    """Gather the selected channels of each map: B C_k h w -> B m_k h w; nothing where all are kept."""
+
+    def __init__(self, selection: FeatureSelection) -> None:
+        super().__init__()
+        self.selection = selection
+        for position, stage in enumerate(selection.stages):
+            # Saved with the selection as JSON, so not a second time with the weights.
+            self.register_buffer(f"indices{position}", torch.tensor(stage.indices), persistent=False)
+
+    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        pairs = enumerate(zip(maps, self.selection.stages, strict=True))
+        return [
+            m if len(stage.indices) == stage.channels else m.index_select(1, getattr(self, f"indices{k}"))
+            for k, (m, stage) in pairs
+        ]
 
 
 @dataclass(frozen=True)

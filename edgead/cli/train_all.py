@@ -1,7 +1,8 @@
-"""`edgead train-all`: a plan of many trainings, on this machine or on those of a Ray cluster."""
+"""`edgead train-all`: a training plan, carried out on this machine or on those of a Ray cluster."""
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -30,7 +31,7 @@ def command(plan: Path, address: str, json_path: str | None) -> None:
     """Train every product of PLAN, a TOML file, with every seed.
 
     \b
-    A plan:
+    A training plan:
       out = "runs/night"
       data = ["data/mvtec"]
       seeds = [0, 1]
@@ -48,7 +49,7 @@ def command(plan: Path, address: str, json_path: str | None) -> None:
     The runs are in out/seed-<seed>/<product>. A training whose worker is lost is started again and goes on
     from its last checkpoint; the same command after an interruption goes on as well, and keeps what is
     finished. On several machines, plan, data and runs lie on a disk that all of them see under the same path.
-    docs/datasets.md has all entries of a plan.
+    docs/datasets.md has all entries of a training plan.
     """
     from edgead.cli.train_all_plan import NOTES, read_plan
     from edgead.training.spread import train_all
@@ -68,41 +69,39 @@ def command(plan: Path, address: str, json_path: str | None) -> None:
     if json_path != "-":
         click.echo("\n".join(_lines(states)))
         click.echo(f"Runs: {read.out}")
-    failed = [state for state in states if state.answer.error]
+    failed = [state for state in states if state.result.error]
     if failed:
         first = failed[0]
         raise TrainingError(
             f"{len(failed)} of {len(states)} trainings failed. {first.job.name}, seed {first.job.seed}: "
-            f"{first.answer.error}"
+            f"{first.result.error}"
         )
 
 
 class _Table:
-    """Draws the table anew for a person, prints changes for a log, and keeps the summary on the disk."""
+    """Writes the table again for a person, prints changes for a log, and keeps the summary on the disk."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._drawn = 0
-        self._told: dict[int, str] = {}
+        self._lines_above = 0
+        self._last: list[str] = []
 
     def __call__(self, states: Sequence[JobState]) -> None:
-        changed = [number for number, state in enumerate(states) if self._told.get(number) != _told(state)]
+        marks = [f"{state.status} {len(state.losses)}" for state in states]
+        pairs = enumerate(itertools.zip_longest(marks, self._last))
+        changed = [number for number, (mark, last) in pairs if mark != last]
         if changed:
             write_json(str(self._path), plain_json(_summary(states)))
         if is_watched():
-            back = f"\x1b[{self._drawn}F\x1b[J" if self._drawn else ""
+            back = f"\x1b[{self._lines_above}F\x1b[J" if self._lines_above else ""
             lines = _lines(states)
             sys.stderr.write(back + "\n".join(lines) + "\n")
             sys.stderr.flush()
-            self._drawn = len(lines)
+            self._lines_above = len(lines)
         else:
             for number in changed:
                 click.echo(_line(states[number]), err=True)
-        self._told = {number: _told(state) for number, state in enumerate(states)}
-
-
-def _told(state: JobState) -> str:
-    return f"{state.status} {len(state.losses)}"
+        self._last = marks
 
 
 def _lines(states: Sequence[JobState]) -> list[str]:
@@ -121,11 +120,11 @@ def _line(state: JobState) -> str:
         at = f"{noted.get('stage', '')} {noted.get('step', 0)}/{noted.get('steps', 0)}"
         return f"{what} {at} on {noted.get('host', '?')}{lost}"
     if state.status == "done":
-        auroc = state.answer.figures.get("image_auroc")
+        auroc = state.result.figures.get("image_auroc")
         held_out = "" if auroc is None else f"held-out image AUROC {auroc:.4f}, "
-        was_there = " (was there)" if state.answer.was_there else ""
-        return f"{what} {held_out}{state.answer.steps} steps in {state.answer.seconds:.0f} s{was_there}{lost}"
-    return f"{what} {state.answer.error}{lost}".rstrip()
+        was_there = " (was there)" if state.result.was_there else ""
+        return f"{what} {held_out}{state.result.steps} steps in {state.result.seconds:.0f} s{was_there}{lost}"
+    return f"{what} {state.result.error}{lost}".rstrip()
 
 
 def _summary(states: Sequence[JobState]) -> list[dict[str, Any]]:
@@ -136,7 +135,7 @@ def _summary(states: Sequence[JobState]) -> list[dict[str, Any]]:
             "run": state.job.out,
             "status": state.status,
             "losses": list(state.losses),
-            **asdict(state.answer),
+            **asdict(state.result),
         }
         for state in states
     ]

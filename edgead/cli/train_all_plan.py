@@ -1,4 +1,4 @@
-"""The plan of `edgead train-all`: products, seeds, settings, and what each training is given.
+"""The training plan of `edgead train-all`: products, seeds, settings, and the resources of each training.
 
     out = "runs/night"               # run folders: out/seed-<seed>/<product>
     data = ["data/mvtec"]            # folders of products; or name them:
@@ -21,28 +21,60 @@ Paths are relative to the plan's folder.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from edgead.cli.train import settings_of_options
-from edgead.errors import DataError, UnknownNameError, UsageError
-
-if TYPE_CHECKING:
-    from edgead.training.jobs import Job
-    from edgead.training.settings import TrainSettings
-    from edgead.training.spread import Resources
+from edgead.datasets import open_collection, open_dataset
+from edgead.errors import DataError, UsageError
+from edgead.profiles import read_toml
+from edgead.records import record_from
+from edgead.training.jobs import Job
+from edgead.training.settings import TrainSettings
+from edgead.training.spread import Resources
 
 NOTES = ".progress"  # below out: how far each training is
-_KEYS = ("out", "data", "seeds", "retries", "products", "train", "resources")
-_RESOURCES = ("cpus", "gpus", "memory_gb")
-# option of edgead train -> the types that a plan may give it
-_TRAIN: dict[str, tuple[type, ...]] = {
-    "model": (str,), "preset": (str,), "backbone": (str,), "stages": (str,), "budgets": (str,),
-    "input_size": (str, int), "synthesis": (str,), "anomaly_set": (str,), "textures": (str,), "batch": (int,),
-    "learning_rate": (float,), "false_alarm_rate": (float,), "steps": (int,), "minutes": (float, int),
-}  # fmt: skip
 _FOLDERS = ("textures", "anomaly_set")
+
+
+@dataclass(frozen=True)
+class _TrainOptions:
+    """Options of edgead train."""
+
+    model: str = "realnet"
+    preset: str = "compact"
+    backbone: str | None = None
+    stages: str | None = None
+    budgets: str | None = None
+    input_size: str | int | None = None
+    synthesis: str | None = None
+    anomaly_set: str | None = None
+    textures: str | None = None
+    batch: int | None = None
+    learning_rate: float | None = None
+    false_alarm_rate: float | None = None
+    steps: int | None = None
+    minutes: float | None = None
+
+
+@dataclass(frozen=True)
+class _PlanFile:
+    """The content of a plan."""
+
+    out: str
+    data: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = (0,)
+    retries: int = 3
+    products: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
+    train: _TrainOptions = field(default_factory=_TrainOptions)
+    resources: Resources = field(default_factory=Resources)
+
+    def __post_init__(self) -> None:
+        if not self.seeds or min(self.seeds) < 0 or len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"expected seeds = [0, 1, ...], from 0 up and none twice, found {self.seeds}")
+        if self.retries < 0:
+            raise ValueError(f"expected retries to be a whole number from 0 up, found {self.retries}")
 
 
 @dataclass(frozen=True)
@@ -56,89 +88,52 @@ class TrainingPlan:
 
 
 def read_plan(path: Path) -> TrainingPlan:
-    """Read and check a plan, and open every data set in it, so that a night does not end on a wrong path.
+    """Read and check a plan, and open every data set in it: a wrong path must not end the work of a night.
 
     Raises UsageError for what cannot be meant, DataError for a data set or a file that cannot be used.
     """
-    from edgead.training.jobs import Job
-    from edgead.training.spread import Resources
-
-    plan = _read(path)
+    plan = record_from(_PlanFile, _read(path), origin=str(path), error=UsageError)
     base = path.resolve().parent
-    if not isinstance(plan.get("out"), str):
-        raise UsageError(f'{path}: expected out = "folder", where the runs are written.')
-    out = base / plan["out"]
+    out = base / plan.out
     products = _products(plan, base, path)
-    seeds = plan.get("seeds", [0])
-    if not (isinstance(seeds, list) and seeds and all(type(seed) is int and seed >= 0 for seed in seeds)):
-        raise UsageError(f"{path}: expected seeds = [0, 1, ...], whole numbers from 0 up, found {seeds}.")
-    if len(set(seeds)) < len(seeds):
-        raise UsageError(f"{path}: a seed is given twice in {seeds}.")
-    settings, family, minutes = _settings(plan.get("train", {}), base, path)
+    settings = _settings(plan.train, base)
     jobs = tuple(
         Job(
-            name, seed, folders, str(out / f"seed-{seed}" / name), str(out / NOTES / f"{seed}-{name}.json"),
-            family, replace(settings, seed=seed).to_json(), minutes,
+            name=name,
+            seed=seed,
+            data=folders,
+            out=str(out / f"seed-{seed}" / name),
+            progress=str(out / NOTES / f"{seed}-{name}.json"),
+            family=plan.train.model,
+            settings=replace(settings, seed=seed).to_json(),
+            minutes=plan.train.minutes,
         )
-        for seed in seeds
+        for seed in plan.seeds
         for name, folders in products.items()
-    )  # fmt: skip
-    given = plan.get("resources", {})
-    _known(path, "resources", given, _RESOURCES)
-    for name, value in given.items():
-        if type(value) not in (int, float) or value < 0:
-            raise UsageError(
-                f"{path}: expected {name} in [resources] to be a number from 0 up, found {value!r}."
-            )
-    retries = plan.get("retries", 3)
-    if type(retries) is not int or retries < 0:
-        raise UsageError(f"{path}: expected retries to be a whole number from 0 up, found {retries!r}.")
-    return TrainingPlan(jobs, Resources(**given), retries, out)
+    )
+    return TrainingPlan(jobs, plan.resources, plan.retries, out)
 
 
 def _read(path: Path) -> dict[str, Any]:
-    from edgead.profiles import read_toml
-
     if not path.is_file():
-        raise DataError(
-            f"{path} does not exist or is no file; expected a plan. `edgead train-all --help` has one."
-        )
+        raise DataError(f"{path} is no file; expected a training plan. `edgead train-all --help` has one.")
     try:
-        plan = read_toml(path)
+        return read_toml(path)
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read: {error}.") from error
-    _known(path, "the plan", plan, _KEYS)
-    return plan
 
 
-def _known(path: Path, what: str, given: Any, known: tuple[str, ...]) -> None:
-    if not isinstance(given, dict):
-        raise UsageError(f"{path}: expected {what} to be a table, found {given!r}.")
-    for name in given:
-        if name not in known:
-            raise UnknownNameError(f"entry of {what} in {path}:", name, known)
-
-
-def _products(plan: Mapping[str, Any], base: Path, path: Path) -> dict[str, tuple[str, ...]]:
+def _products(plan: _PlanFile, base: Path, path: Path) -> dict[str, tuple[str, ...]]:
     """The folders of each product by its name; each was opened once."""
-    from edgead.datasets import open_collection, open_dataset
-
     products: dict[str, tuple[str, ...]] = {}
-    named, listed = plan.get("products", {}), plan.get("data", [])
-    if not isinstance(named, dict) or not isinstance(listed, list):
-        raise UsageError(f"{path}: expected [products] to be a table and data a list of folders.")
-    for name, value in named.items():
-        folders = value if isinstance(value, list) else [value]
-        if not folders or not all(isinstance(folder, str) for folder in folders):
-            raise UsageError(
-                f"{path}: expected product '{name}' to be a folder or a list of them, found {value!r}."
-            )
+    for name, value in plan.products.items():
+        folders = (value,) if isinstance(value, str) else value
+        if not folders:
+            raise UsageError(f"{path}: expected product '{name}' to be a folder or a list of them, found [].")
         for folder in folders:
             open_dataset(base / folder)
         products[name] = tuple(str(base / folder) for folder in folders)
-    for folder in listed:
-        if not isinstance(folder, str):
-            raise UsageError(f"{path}: expected data to list folders, found {folder!r}.")
+    for folder in plan.data:
         for product in open_collection(base / folder):
             if product.name in products:
                 raise UsageError(
@@ -153,17 +148,7 @@ def _products(plan: Mapping[str, Any], base: Path, path: Path) -> dict[str, tupl
     return products
 
 
-def _settings(given: Any, base: Path, path: Path) -> tuple[TrainSettings, str, float | None]:
-    _known(path, "train", given, tuple(_TRAIN))
-    for name, value in given.items():
-        if type(value) not in _TRAIN[name]:
-            wanted = " or ".join(kind.__name__ for kind in _TRAIN[name])
-            raise UsageError(f"{path}: expected {name} in [train] to be {wanted}, found {value!r}.")
-    options: dict[str, Any] = dict.fromkeys((*_TRAIN, "seed"))
-    options |= {name: str(base / v) if name in _FOLDERS else v for name, v in given.items()}
-    options["input_size"] = None if given.get("input_size") is None else str(given["input_size"])
-    options["family"] = options.pop("model") or "realnet"
-    options["preset"] = options["preset"] or "compact"
-    minutes = options.pop("minutes")
-    settings = settings_of_options(minutes=minutes, **options)
-    return settings, str(options["family"]), minutes
+def _settings(train: _TrainOptions, base: Path) -> TrainSettings:
+    options = {name: str(base / v) if name in _FOLDERS and v else v for name, v in asdict(train).items()}
+    options["input_size"] = None if train.input_size is None else str(train.input_size)
+    return settings_of_options(family=options.pop("model"), seed=None, **options)

@@ -1,5 +1,4 @@
-"""One training among many, as a process somewhere runs it: what it is told, what it tells, what it "
-"answers."""
+"""One training among many: its task, its progress and its result, as a process on any machine runs it."""
 
 from __future__ import annotations
 
@@ -11,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edgead.errors import EdgeadError
+from edgead.errors import EdgeadError, TrainingError
 from edgead.files import write_json
 
 _EVERY_S = 0.5  # between two notes on the progress
@@ -32,7 +31,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Answer:
+class JobResult:
     """How a job ended: held-out figures, or the error that no other attempt would avoid."""
 
     figures: Mapping[str, float | None] = field(default_factory=dict)
@@ -42,50 +41,46 @@ class Answer:
     error: str = ""
 
 
-def run_job(job: Job) -> Answer:
-    """Train, going on from the checkpoint of an earlier attempt; a finished run with these settings is "
-    "kept."""
+def run_job(job: Job) -> JobResult:
+    """Train, going on from the checkpoint of an earlier attempt; keep a finished run with these settings."""
     note = _Note(Path(job.progress))
     note("starting", 0, 0)
     try:
         return _trained(job, note)
     except EdgeadError as error:
-        return Answer(error=str(error))
+        return JobResult(error=str(error))
 
 
-def _trained(job: Job, note: _Note) -> Answer:
-    from edgead.training.run import RUN_FILE, read_run
+def _trained(job: Job, note: _Note) -> JobResult:
+    from edgead.training.run import RUN_FILE, Run, read_run
     from edgead.training.settings import TrainSettings
     from edgead.training.train import train
 
     settings = TrainSettings.from_json(job.settings, family=job.family)
-    out = Path(job.out)
-    was_there = (out / RUN_FILE).is_file()
+    run: Run | None
+    was_there = (Path(job.out) / RUN_FILE).is_file()
     if was_there:
-        run = read_run(out)
-        there = run.settings.to_json()
-        differs = [
-            name
-            for name, value in settings.to_json().items()
-            if there.get(name) != value and not (name == "steps" and job.minutes)
-        ]
-        if differs:
-            return Answer(
-                error=f"{out} holds a run with other settings ({', '.join(differs)}). Remove it, or give the "
+        run = read_run(job.out)
+        there, wanted = run.settings.to_json(), settings.to_json()
+        differing = [name for name in wanted if there[name] != wanted[name]]
+        if job.minutes is not None:  # which decided the steps
+            differing = [name for name in differing if name != "steps"]
+        if differing:
+            raise TrainingError(
+                f"{job.out} holds a run with other settings ({', '.join(differing)}). Remove it, or give the "
                 "plan another out."
             )
     else:
-        found = train(
+        run = train(
             job.data,
-            out,
+            job.out,
             settings=settings,
             minutes=job.minutes,
             on_progress=lambda progress: note(progress.stage, progress.step, progress.steps),
         )
-        if found is None:
-            return Answer(error="A training among many runs in one process; start it without torchrun.")
-        run = found
-    return Answer(dict(run.validation), run.settings.steps, run.seconds, was_there)
+        if run is None:
+            raise TrainingError("A training among many runs in one process; start it without torchrun.")
+    return JobResult(dict(run.validation), run.settings.steps, run.seconds, was_there)
 
 
 class _Note:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from edgead.errors import TrainingError, UsageError
-from edgead.training.jobs import Answer, Job, run_job
+from edgead.training.jobs import Job, JobResult, run_job
 
 LOCAL = "local"
 WAITING, TRAINING, DONE, FAILED = "waiting", "training", "done", "failed"
@@ -29,11 +29,16 @@ _LOCAL_STORE = 100 * 2**20  # Ray's smallest but a little: tasks pass no arrays
 
 @dataclass(frozen=True)
 class Resources:
-    """What one training is given."""
+    """Processors, GPUs and memory of one training."""
 
     cpus: float = 1
     gpus: float = 0
     memory_gb: float = 0
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if value < 0:
+                raise ValueError(f"expected {name} to be a number from 0 up, found {value}")
 
     def for_ray(self) -> dict[str, Any]:
         memory = {"memory": int(self.memory_gb * 2**30)} if self.memory_gb else {}
@@ -47,7 +52,7 @@ class JobState:
     job: Job
     status: str = WAITING
     losses: list[str] = field(default_factory=list)
-    answer: Answer = field(default_factory=Answer)
+    result: JobResult = field(default_factory=JobResult)
 
     def progress(self) -> dict[str, Any]:
         """What the worker last noted: stage, step, steps, host and pid; nothing before it starts."""
@@ -95,11 +100,11 @@ def train_all(
 
 
 def _settle(ray: Any, reference: Any, state: JobState, retries: int) -> bool:
-    """Take a task's answer; False where its worker was lost and another may try."""
+    """Take a task's result; False where its worker was lost and another may try."""
     try:
-        state.answer = ray.get(reference)
+        state.result = ray.get(reference)
     except ray.exceptions.RayTaskError as error:
-        state.answer = Answer(error=f"{error.cause!r}")
+        state.result = JobResult(error=f"{error.cause!r}")
     except ray.exceptions.RayError as error:
         where = state.progress()
         at = f" on {where['host']} at step {where['step']}" if where else ""
@@ -108,15 +113,14 @@ def _settle(ray: Any, reference: Any, state: JobState, retries: int) -> bool:
         if len(state.losses) <= retries:
             state.status = WAITING
             return False
-        state.answer = Answer(error=f"lost {len(state.losses)} workers: {'; '.join(state.losses)}")
-    state.status = FAILED if state.answer.error else DONE
+        state.result = JobResult(error=f"lost {len(state.losses)} workers: {'; '.join(state.losses)}")
+    state.status = FAILED if state.result.error else DONE
     return True
 
 
 @contextlib.contextmanager
 def connected(address: str) -> Iterator[Any]:
-    """Ray, started on this machine or reached at `address`; one that the host program uses is left as it "
-    "is."""
+    """Ray, started on this machine or reached at `address`; one that the host program uses stays as it is."""
     import ray
     import ray.exceptions
 
@@ -152,7 +156,7 @@ def _require_listening(address: str) -> None:
 
 
 def _require(ray: Any, resources: Resources) -> None:
-    """Refuse what no machine has: Ray would wait for it for ever."""
+    """Refuse resources that no machine has: Ray would wait for them for ever."""
     wanted = {"CPU": resources.cpus, "GPU": resources.gpus, "memory": resources.memory_gb * 2**30}
     machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     if any(all(have.get(name, 0) >= need for name, need in wanted.items()) for have in machines):
@@ -163,6 +167,7 @@ def _require(ray: Any, resources: Resources) -> None:
         for have in machines
     )
     raise UsageError(
-        f"Each training asks for {resources.cpus:g} processors, {resources.gpus:g} GPUs and "
-        f"{resources.memory_gb:.1f} GB, and no machine has that (found {found}). Ask for less in the plan."
+        f"Each training needs {resources.cpus:g} processors, {resources.gpus:g} GPUs and "
+        f"{resources.memory_gb:.1f} GB, and no machine has that (found {found}). Give "
+        "smaller [resources] in the plan."
     )

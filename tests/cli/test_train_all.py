@@ -46,9 +46,8 @@ memory_gb = 1.5
 
 def test_a_plan_is_one_job_for_each_product_and_seed(data: Path, tmp_path: Path) -> None:
     plan = read_plan(write(tmp_path, PLAN))
-    assert [(job.name, job.seed) for job in plan.jobs] == [
-        ("both", 0), ("bolt", 0), ("nut", 0), ("both", 3), ("bolt", 3), ("nut", 3),
-    ]  # fmt: skip
+    wanted = [(name, seed) for seed in (0, 3) for name in ("both", "bolt", "nut")]
+    assert [(job.name, job.seed) for job in plan.jobs] == wanted
     both = plan.jobs[3]
     assert both.data == (str(data / "bolt"), str(data / "nut"))
     assert both.out == str(tmp_path / "runs" / "seed-3" / "both")
@@ -58,21 +57,25 @@ def test_a_plan_is_one_job_for_each_product_and_seed(data: Path, tmp_path: Path)
 
 
 REFUSED = {
-    "unknown entry": ('outt = "runs"', 2, "Did you mean out"),
-    "unknown setting": ('out = "r"\ndata = ["data"]\n[train]\nstep = 3', 2, "Did you mean steps"),
+    "unknown entry": ('outt = "runs"', 2, "did you mean 'out'?"),
+    "unknown setting": ('out = "r"\ndata = ["data"]\n[train]\nstep = 3', 2, "did you mean 'steps'?"),
     "wrong type": (
         'out = "r"\ndata = ["data"]\n[train]\nsteps = "many"',
         2,
-        "steps in [train] to be int",
+        "Expected `int | null`, got `str` at `train.steps`",
     ),
-    "a bool is no number": ('out = "r"\ndata = ["data"]\n[train]\nsteps = true', 2, "to be int"),
-    "no out": ('data = ["data"]', 2, "expected out"),
+    "a bool is no number": (
+        'out = "r"\ndata = ["data"]\n[train]\nsteps = true',
+        2,
+        "got `bool` at `train.steps`",
+    ),
+    "no out": ('data = ["data"]', 2, "missing required field `out`"),
     "no data": ('out = "r"', 2, "found neither"),
     "lost data": ('out = "r"\n[products]\na = "gone"', 1, "does not exist"),
     "seed twice": ('out = "r"\ndata = ["data"]\nseeds = [1, 1]', 2, "twice"),
-    "seeds": ('out = "r"\ndata = ["data"]\nseeds = "all"', 2, "expected seeds"),
+    "seeds": ('out = "r"\ndata = ["data"]\nseeds = "all"', 2, "got `str` at `seeds`"),
     "resources": ('out = "r"\ndata = ["data"]\n[resources]\ngpus = -1', 2, "from 0 up"),
-    "retries": ('out = "r"\ndata = ["data"]\nretries = 1.5', 2, "retries"),
+    "retries": ('out = "r"\ndata = ["data"]\nretries = 1.5', 2, "got `float` at `retries`"),
     "climbing name": ('out = "r"\n[products]\n"../x" = "data/bolt"', 2, "cannot be the name"),
     "name twice": ('out = "r"\ndata = ["data", "data"]', 2, "two products are called"),
     "no TOML": ("out = ", 2, "plan.toml"),
@@ -91,7 +94,7 @@ def test_what_cannot_be_meant_is_said_before_anything_starts(data: Path, tmp_pat
 
 
 def test_no_plan(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="expected a plan"):
+    with pytest.raises(DataError, match="expected a training plan"):
         read_plan(tmp_path / "none.toml")
 
 

@@ -32,7 +32,7 @@ def ray() -> Iterator[Any]:
 
 def job(tmp_path: Path, name: str, **changed: Any) -> Job:
     data = draw_good(tmp_path / "data" / name) if changed.pop("drawn", True) else tmp_path / "data" / name
-    asked = settings(**{"steps": STEPS, "checkpoint_steps": 4, **changed})
+    wanted = settings(**{"steps": STEPS, "checkpoint_steps": 4, **changed})
     notes = tmp_path / "notes"
     notes.mkdir(exist_ok=True)
     return Job(
@@ -42,7 +42,7 @@ def job(tmp_path: Path, name: str, **changed: Any) -> Job:
         str(tmp_path / "runs" / name),
         str(notes / f"{name}.json"),
         "realnet",
-        asked.to_json(),
+        wanted.to_json(),
     )
 
 
@@ -71,12 +71,12 @@ def test_a_killed_worker_loses_no_product(ray: Any, tmp_path: Path) -> None:
     assert len(first.losses) == 1
     assert "WorkerCrashedError" in first.losses[0]
     assert f"at step {killer.killed['step']}" in first.losses[0]
-    assert "does not exist" in third.answer.error
+    assert "does not exist" in third.result.error
     assert third.losses == []  # another attempt would end alike
     for state in (first, second):
         run = read_run(state.job.out)
-        assert run.settings.steps == state.answer.steps == state.job.settings["steps"]
-        assert state.answer.figures["image_auroc"] is not None
+        assert run.settings.steps == state.result.steps == state.job.settings["steps"]
+        assert state.result.figures["image_auroc"] is not None
 
 
 def test_what_no_machine_has_is_refused(ray: Any, tmp_path: Path) -> None:

@@ -207,8 +207,8 @@ def _predictor(graph: bytes, run: Any) -> tuple[Callable[[np.ndarray], Any], lis
     import onnxruntime
 
     from edgead.compile.export import INPUT, OUTPUTS
-    from edgead.evaluation.evaluator import Prediction
     from edgead.images import resize_image
+    from edgead.map_and_score import MapAndScore
 
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
@@ -217,11 +217,11 @@ def _predictor(graph: bytes, run: Any) -> tuple[Callable[[np.ndarray], Any], lis
     height, width = run.config.input_size
     answers: list[Any] = []
 
-    def predict(image: np.ndarray) -> Prediction:
+    def predict(image: np.ndarray) -> MapAndScore:
         fitted = resize_image(image, height, width)
         anomaly_map, score = session.run(list(OUTPUTS), {INPUT: fitted[None]})
         answers.append((anomaly_map[0], float(score[0])))
-        return Prediction(float(score[0]), anomaly_map[0])
+        return MapAndScore(anomaly_map[0], float(score[0]))
 
     return predict, answers
 

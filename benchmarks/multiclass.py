@@ -15,13 +15,12 @@ from __future__ import annotations
 
 import statistics
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 import subjects
 from common import ROOT, Row, json_option, median_ms, quick_option, report, time_in_turns
 from trainings import Workshop, subset
@@ -32,7 +31,7 @@ from edgead.compile.recipe import Recipe, load_recipe
 from edgead.datasets import draw_demo, open_dataset
 from edgead.evaluation.evaluator import (
     Evaluation,
-    Prediction,
+    Predict,
     evaluate,
     predictor_from_inspector,
     predictor_from_module,
@@ -162,9 +161,7 @@ def _result(
     )
 
 
-def _evaluated(
-    predict: Callable[[np.ndarray], Prediction], data: Mapping[str, Path]
-) -> dict[str, Evaluation]:
+def _evaluated(predict: Predict, data: Mapping[str, Path]) -> dict[str, Evaluation]:
     return {name: evaluate(predict, open_dataset(path).test) for name, path in data.items()}
 
 

@@ -24,6 +24,7 @@ from edgead.evaluation.evaluator import Evaluation, evaluate, predictor_from_ins
 from edgead.files import write_bytes, write_json
 from edgead.images import read_image
 from edgead.learning.progress import OnProgress
+from edgead.metrics import GATED, PIXEL_AUROC
 from edgead.profiles.target import Target, read_target
 from edgead.report import ReportData, latency_from_samples, write_report
 from edgead.report.index import IndexEntry, index_page
@@ -71,14 +72,11 @@ class ProductResult:
         """The figures of the summary."""
         before, after = self.float_evaluation.summary(), self.evaluation.summary()
         is_int8 = self.compiled.precision == "int8"
+        drops = {f"int8_drop_{m.key}": _drop(before, after, m.key) if is_int8 else None for m in GATED}
         return {
-            "image_auroc": after["image_auroc"],
-            "au_pro": after["au_pro"],
-            "pixel_auroc": after["pixel_auroc"],
-            "float_image_auroc": before["image_auroc"],
-            "float_au_pro": before["au_pro"],
-            "int8_drop_image_auroc": _drop(before, after, "image_auroc") if is_int8 else None,
-            "int8_drop_au_pro": _drop(before, after, "au_pro") if is_int8 else None,
+            **{metric.key: after[metric.key] for metric in (*GATED, PIXEL_AUROC)},
+            **{f"float_{metric.key}": before[metric.key] for metric in GATED},
+            **drops,
             "latency_p50_ms": summarise_latency(self.latency.samples["total"])["p50"] / 1e6,
             "bundle_mb": self.compiled.megabytes,
             "seconds": self.seconds,

@@ -10,15 +10,6 @@ import click
 from edgead.cli.options import json_option, write_json
 from edgead.cli.stage_progress import stage_progress
 
-_WORDS = {
-    "image_auroc": "image AUROC",
-    "au_pro": "AU-PRO",
-    "int8_drop_image_auroc": "INT8's drop of image AUROC",
-    "latency_p50_ms": "latency p50, ms",
-    "bundle_mb": "bundle, MB",
-    "seconds": "seconds in all",
-}
-
 
 @click.command()
 @click.option(
@@ -78,13 +69,18 @@ def command(
 
 
 def _print(summary: dict[str, Any], report: Path, file: Path) -> None:
+    from edgead.report.index import COLUMNS
+
     products = summary["products"]
-    width = max(map(len, _WORDS.values()))
+    titles = {key: title for key, (title, _) in COLUMNS.items()}
+    width = max(map(len, titles.values())) + 1
     click.echo(" " * width + "".join(f"{name:>10}" for name in [*products, "mean"]))
-    for key, words in _WORDS.items():
+    for key, title in titles.items():
         values = [*(figures[key] for figures in products.values()), summary[key]]
-        click.echo(f"{words:<{width}}" + "".join(f"{_figure(value):>10}" for value in values))
-    click.echo("Measured on the drawn test images, compiled bundles; the last seconds are of the whole demo.")
+        click.echo(f"{title:<{width}}" + "".join(f"{_figure(value):>10}" for value in values))
+    click.echo(
+        "Measured on the synthetic test images, compiled bundles; the last seconds are of the whole demo."
+    )
     click.echo(f"Report:  {report}\nSummary: {file}")
 
 

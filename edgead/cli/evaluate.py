@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,11 +15,9 @@ from edgead.cli.progress import progress_share
 from edgead.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from edgead.bundle import Manifest, ThresholdSpec
     from edgead.datasets import ImageDataset
-    from edgead.evaluation.evaluator import Evaluation, Prediction
+    from edgead.evaluation.evaluator import Evaluation, Predict
     from edgead.report import ReportData
 
 
@@ -28,7 +26,7 @@ class Subject:
     """What is evaluated: a predictor, its threshold and what the report says of it."""
 
     path: Path
-    predict: Callable[[np.ndarray], Prediction]
+    predict: Predict
     threshold: ThresholdSpec | None
     words: str
     report_fields: dict[str, Any] = field(default_factory=dict)
@@ -257,8 +255,10 @@ def _print(answer: dict[str, Any], report: Path | None) -> None:
         click.echo(f"  {name:<14} {_figure(value)}")
     if "at_threshold" in answer:
         click.echo(_verdicts(answer["at_threshold"]))
+    from edgead.metrics import IMAGE_AUROC
+
     for kind, found in answer["by_kind"].items():
-        click.echo(f"  {kind:<14} {found['count']:>5} images, image AUROC {_figure(found['image_auroc'])}")
+        click.echo(f"  {kind:<14} {found['count']:>5} images, image AUROC {_figure(found[IMAGE_AUROC.key])}")
     if report is not None:
         click.echo(f"Report: {report}")
 

@@ -16,7 +16,8 @@ from edgead.errors import DataError
 
 if TYPE_CHECKING:
     from edgead.cli.evaluate import Subject
-    from edgead.evaluation.model_table import Comparison, Predict
+    from edgead.evaluation.evaluator import Predict
+    from edgead.evaluation.model_table import ModelTable
 
 TABLE = "table"
 
@@ -66,7 +67,7 @@ def evaluate_many(
         raise DataError(f"{len(failed)} of {len(comparison.entries)} have no answer. {failed[0]}")
 
 
-def _write(comparison: Comparison, out: Path) -> None:
+def _write(comparison: ModelTable, out: Path) -> None:
     from edgead.files import write_bytes
     from edgead.report.model_table import csv_text, html, latency_plots, markdown
 
@@ -80,14 +81,17 @@ def _write(comparison: Comparison, out: Path) -> None:
         write_bytes(out / f"latency-{number}.svg", plot.encode())
 
 
-def _print(comparison: Comparison, out: Path) -> None:
-    from edgead.evaluation.model_table import ADER_COLUMNS
+def _print(comparison: ModelTable, out: Path) -> None:
+    from edgead.metrics import ADER_METRICS
 
     rows = comparison.rows()
     width = max(len(f"{row.model} on {row.dataset}") for row in rows)
-    click.echo(f"{'':<{width}}  " + " ".join(f"{heading:>8}" for heading in ADER_COLUMNS.values()))
+    click.echo(
+        f"{'':<{width}}  "
+        + " ".join(f"{heading:>8}" for heading in (metric.column for metric in ADER_METRICS))
+    )
     for row in rows:
-        values = (row.figures.get(name) for name in ADER_COLUMNS)
+        values = (row.figures.get(metric.key) for metric in ADER_METRICS)
         cells = " ".join(f"{'-' if value is None else format(100 * value, '.1f'):>8}" for value in values)
         click.echo(f"{f'{row.model} on {row.dataset}':<{width}}  {cells}")
     click.echo(f"Tables: {out / TABLE}.md, .csv, .html and .json")

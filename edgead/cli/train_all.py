@@ -120,7 +120,9 @@ def _line(state: JobState) -> str:
         at = f"{noted.get('stage', '')} {noted.get('step', 0)}/{noted.get('steps', 0)}"
         return f"{what} {at} on {noted.get('host', '?')}{lost}"
     if state.status == "done":
-        auroc = state.result.figures.get("image_auroc")
+        from edgead.metrics import IMAGE_AUROC
+
+        auroc = state.result.figures.get(IMAGE_AUROC.key)
         held_out = "" if auroc is None else f"held-out image AUROC {auroc:.4f}, "
         was_there = " (was there)" if state.result.was_there else ""
         return f"{what} {held_out}{state.result.steps} steps in {state.result.seconds:.0f} s{was_there}{lost}"

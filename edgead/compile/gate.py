@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-import cv2
 import numpy as np
 import onnx
 
@@ -17,11 +16,13 @@ from edgead.compile.distances import distance_operations
 from edgead.compile.quantize import quantized_operations, revert_operations
 from edgead.compile.recipe import GateSpec
 from edgead.errors import AccuracyGateError, CompileError
-from edgead.metrics import PixelAccumulator, image_metrics
+from edgead.evaluation import evaluator
+from edgead.map_and_score import MapAndScore
+from edgead.metrics import GATED, Figures
 
-Figures: TypeAlias = "dict[str, float | None]"
 Answering: TypeAlias = "Callable[[bytes, Sequence[PreparedImage]], list[Answer]]"
-_LIMITED = {"image_auroc": "max_drop_image_auroc", "au_pro": "max_drop_au_pro"}
+# Metric -> the limit of its drop in a recipe.
+_LIMITED = {metric.key: f"max_drop_{metric.key}" for metric in GATED}
 _NAMED_LAYERS = 5
 _IMAGES_PER_LAYER = (
     12  # a rough ranking: on a network of 108 operations the errors of the first twelve were 9 to 15 %
@@ -56,22 +57,9 @@ class GateResult:
 
 
 def measure(answers: Sequence[Answer], images: Sequence[PreparedImage]) -> Figures:
-    """Image and pixel metrics of answers, with maps resized to the image; None where undefined."""
-    found = image_metrics([score for _, score in answers], [item.is_anomalous for item in images])
-    with PixelAccumulator() as pixels:
-        for (anomaly_map, _), item in zip(answers, images, strict=True):
-            height, width = item.image.shape[:2]
-            full = cv2.resize(anomaly_map, (width, height), interpolation=cv2.INTER_LINEAR)
-            pixels.add(full, item.mask, name=item.name)
-        located = pixels.compute()
-    figures = {
-        "image_auroc": found.auroc,
-        "image_ap": found.ap,
-        "pixel_auroc": located.auroc,
-        "pixel_ap": located.ap,
-        "au_pro": located.au_pro,
-    }
-    return {name: None if math.isnan(value) else float(value) for name, value in figures.items()}
+    """The figures of answers by the one evaluation, with maps resized to the image; None where undefined."""
+    found = [MapAndScore(*answer) for answer in answers]
+    return evaluator.measure(found, [item.mask for item in images]).summary()
 
 
 def map_correlation(expected: Sequence[Answer], found: Sequence[Answer]) -> float:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -19,11 +19,16 @@ import numpy as np
 from edgead.datasets import Sample
 from edgead.errors import DataError
 from edgead.images import read_image, read_mask, resize_image
+from edgead.map_and_score import MapAndScore
 from edgead.metrics import (
+    BY_KIND,
+    SUMMARY,
+    Figures,
     ImageMetrics,
     PixelAccumulator,
     PixelMetrics,
     ThresholdMetrics,
+    figures,
     image_metrics,
     part_scores,
     pixel_metrics,
@@ -44,8 +49,6 @@ class InspectionResult(Protocol):
     def score(self) -> float: ...
     @property
     def model_map(self) -> np.ndarray: ...
-    @property
-    def timings_ns(self) -> Mapping[str, int]: ...
 
 
 class Inspects(Protocol):
@@ -55,17 +58,7 @@ class Inspects(Protocol):
         """Inspect one image, uint8 H W 3."""
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """What a model says of one image; the map (float32 h w) may be on the model's grid or of any other size.
-
-    `seconds` is the predictor's own time where it knows better than a clock around it, which includes the
-    resize and, on a GPU, may end before the work does.
-    """
-
-    score: float
-    anomaly_map: np.ndarray
-    seconds: float | None = None
+Predict = Callable[[np.ndarray], MapAndScore]
 
 
 @dataclass(frozen=True)
@@ -85,13 +78,25 @@ class Record:
 
 
 @dataclass(frozen=True)
-class KindMetrics:
-    """One kind of defect against all good images; nan where there is no curve, as in `edgead.metrics`."""
+class KindFigures:
+    """One kind of defect against all good images: how many images, and the figures by key."""
 
     count: int
-    image_auroc: float
-    pixel_auroc: float
-    au_pro: float
+    figures: Figures
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """The figures of answers to images in memory; `pixel` is None where no anomalous image has a mask."""
+
+    image: ImageMetrics
+    pixel: PixelMetrics | None
+    thresholds: ThresholdMetrics | None = None
+    parts: ImageMetrics | None = None
+
+    def summary(self) -> Figures:
+        """The figures that runs and manifests keep."""
+        return figures(self, SUMMARY)
 
 
 @dataclass(frozen=True)
@@ -105,24 +110,15 @@ class Evaluation:
     records: tuple[Record, ...]
     image: ImageMetrics
     pixel: PixelMetrics | None
-    by_kind: dict[str, KindMetrics]
+    by_kind: dict[str, KindFigures]
     size: tuple[int, int]
     without_mask: int = 0
     thresholds: ThresholdMetrics | None = None  # only where asked for
     parts: ImageMetrics | None = None  # of whole parts, where images are views of one
 
-    def summary(self) -> dict[str, float | None]:
-        """Return the seven figures by name, None where there is none: the form that manifests keep."""
-        pixel = self.pixel
-        return {
-            "image_auroc": _or_none(self.image.auroc),
-            "image_ap": _or_none(self.image.ap),
-            "image_f1_max": _or_none(self.image.f1_max),
-            "pixel_auroc": _or_none(pixel.auroc) if pixel else None,
-            "pixel_ap": _or_none(pixel.ap) if pixel else None,
-            "pixel_f1_max": _or_none(pixel.f1_max) if pixel else None,
-            "au_pro": _or_none(pixel.au_pro) if pixel else None,
-        }
+    def summary(self) -> Figures:
+        """The figures that runs and manifests keep, by key."""
+        return figures(self, SUMMARY)
 
     def to_json(self, *, records: bool = True) -> dict[str, Any]:
         """Return plain data for `json.dumps`, nan as None; `records=False` leaves the single images out."""
@@ -132,7 +128,9 @@ class Evaluation:
             "anomalous_images": sum(record.is_anomalous for record in self.records),
             "images_without_mask": self.without_mask,
             "size": list(self.size),
-            "by_kind": {kind: _without_nan(asdict(found)) for kind, found in self.by_kind.items()},
+            "by_kind": {
+                kind: {"count": found.count, **found.figures} for kind, found in self.by_kind.items()
+            },
         }
         if records:
             data["records"] = [_record_json(record) for record in self.records]
@@ -141,7 +139,7 @@ class Evaluation:
 
 def predictor_from_module(
     module: torch.nn.Module, *, height: int, width: int, rule: str = "stretch-area"
-) -> Callable[[np.ndarray], Prediction]:
+) -> Predict:
     """Return a predictor of a torch model (uint8 B H W 3 -> map B h w, score B) fed at `height` x `width`.
 
     The model is put in eval mode and runs where its weights are, one image at a time.
@@ -152,27 +150,27 @@ def predictor_from_module(
     weights = next(iter([*module.parameters(), *module.buffers()]), None)
     device = torch.device("cpu") if weights is None else weights.device
 
-    def predict(image: np.ndarray) -> Prediction:
+    def predict(image: np.ndarray) -> MapAndScore:
         batch = torch.from_numpy(np.ascontiguousarray(resize_image(image, height, width, rule=rule)))[None]
         with torch.inference_mode():
             anomaly_map, score = module(batch.to(device))
-        return Prediction(float(score[0]), anomaly_map[0].float().cpu().numpy())
+        return MapAndScore(anomaly_map[0].float().cpu().numpy(), float(score[0]))
 
     return predict
 
 
-def predictor_from_inspector(inspector: Inspects) -> Callable[[np.ndarray], Prediction]:
-    """Return a predictor of an opened bundle, with the inspector's own timing."""
+def predictor_from_inspector(inspector: Inspects) -> Predict:
+    """Return a predictor of an opened bundle."""
 
-    def predict(image: np.ndarray) -> Prediction:
+    def predict(image: np.ndarray) -> MapAndScore:
         result = inspector.inspect(image)
-        return Prediction(result.score, result.model_map, sum(result.timings_ns.values()) / 1e9)
+        return MapAndScore(result.model_map, result.score)
 
     return predict
 
 
 def evaluate(
-    predict: Callable[[np.ndarray], Prediction],
+    predict: Predict,
     samples: Sequence[Sample],
     *,
     size: tuple[int, int] = (256, 256),
@@ -215,7 +213,7 @@ def evaluate(
     return Evaluation(tuple(records), image, pixel, by_kind, size, without_mask, thresholds, parts)
 
 
-def _evaluate_one(predict: Callable[[np.ndarray], Prediction], sample: Sample) -> tuple[Record, bool]:
+def _evaluate_one(predict: Predict, sample: Sample) -> tuple[Record, bool]:
     """Return the record with its map, and whether its pixels' classes are known."""
     image = read_image(sample.path)
     start = time.perf_counter_ns()
@@ -232,7 +230,7 @@ def _evaluate_one(predict: Callable[[np.ndarray], Prediction], sample: Sample) -
         kind=sample.kind,
         is_anomalous=sample.is_anomalous,
         score=score,
-        seconds=elapsed if prediction.seconds is None else prediction.seconds,
+        seconds=elapsed,
         image_size=(image.shape[0], image.shape[1]),
         mask_path=sample.mask_path,
         has_class_numbers=sample.has_class_numbers,
@@ -268,6 +266,23 @@ def resized_mask(record: Record, size: tuple[int, int]) -> np.ndarray | None:
     return cv2.resize(whole, (size[1], size[0]), interpolation=cv2.INTER_NEAREST_EXACT).astype(bool)
 
 
+def measure(answers: Sequence[MapAndScore], masks: Sequence[np.ndarray | None]) -> Measurement:
+    """Measure answers to images in memory. `masks`: bool H W of each, None for a good image.
+
+    Maps are enlarged to the masks, as `evaluate` enlarges them. Raises DataError for answers that are not
+    finite.
+    """
+    shape = next((mask.shape for mask in masks if mask is not None), None)
+    scores = [float(answer.score) for answer in answers]
+    image = image_metrics(scores, [mask is not None for mask in masks])
+    if shape is None:
+        return Measurement(image, None)
+    with PixelAccumulator() as pixels:
+        for answer, mask in zip(answers, masks, strict=True):
+            pixels.add(resized_map(answer.anomaly_map, (shape[0], shape[1])), mask)
+        return Measurement(image, pixels.compute())
+
+
 def _pixel_results(
     accumulators: dict[str, PixelAccumulator],
 ) -> tuple[PixelMetrics | None, dict[str, PixelMetrics]]:
@@ -281,17 +296,12 @@ def _pixel_results(
 
 def _image_results(
     records: Sequence[Record], pixel: dict[str, PixelMetrics]
-) -> tuple[ImageMetrics, dict[str, KindMetrics]]:
+) -> tuple[ImageMetrics, dict[str, KindFigures]]:
     by_kind = {}
     for kind in sorted({record.kind for record in records if record.is_anomalous}):
         scores, labels = _scores(record for record in records if record.kind in (kind, GOOD))
-        found = pixel.get(kind)
-        by_kind[kind] = KindMetrics(
-            count=int(labels.sum()),
-            image_auroc=image_metrics(scores, labels).auroc,
-            pixel_auroc=found.auroc if found else math.nan,
-            au_pro=found.au_pro if found else math.nan,
-        )
+        measured = Measurement(image_metrics(scores, labels), pixel.get(kind))
+        by_kind[kind] = KindFigures(int(labels.sum()), figures(measured, BY_KIND))
     return image_metrics(*_scores(records)), by_kind
 
 
@@ -315,11 +325,3 @@ def _record_json(record: Record) -> dict[str, Any]:
         "score": record.score,
         "seconds": record.seconds,
     }
-
-
-def _without_nan(values: dict[str, Any]) -> dict[str, Any]:
-    return {key: _or_none(v) if isinstance(v, float) else v for key, v in values.items()}
-
-
-def _or_none(value: float) -> float | None:
-    return value if math.isfinite(value) else None

@@ -19,47 +19,16 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from edgead.datasets import ImageDataset, open_collection
 from edgead.datasets.listing import folders_in, some
 from edgead.errors import DataError, EdgeadError
-from edgead.evaluation.evaluator import Evaluation, Prediction, evaluate
-from edgead.metrics import mean_over_classes
+from edgead.evaluation.evaluator import Predict, evaluate
+from edgead.metrics import figures, mean_over_classes
 
 _RUN_FILE, _BUNDLE = "run.json", ".edgead"
-Predict = Callable[[np.ndarray], Prediction]
 Opener = Callable[[Path], AbstractContextManager[Predict]]
 
-# figure -> heading. First the columns of ADer's tables (arXiv 2406.03262), in their order and by their
-# definitions, then what it does not have.
-ADER_COLUMNS = {
-    "image_auroc": "AUROC_I",
-    "image_ap": "AP_I",
-    "image_f1_max": "F1max_I",
-    "pixel_auroc": "AUROC_P",
-    "pixel_ap": "AP_P",
-    "grid_f1_max": "F1max_P",
-    "au_pro": "PRO",
-    "grid_f1": "mF1",
-    "grid_recall": "mAcc",
-    "grid_iou": "mIoU",
-    "grid_iou_max": "IoUmax",
-    "mad": "mAD",
-}
-EXACT_COLUMNS = {
-    "pixel_f1_max": "F1max_P exact",
-    "exact_f1": "mF1 exact",
-    "exact_recall": "mAcc exact",
-    "exact_iou": "mIoU exact",
-    "iou_max": "IoUmax exact",
-    "grid_au_pro": "PRO of 100 steps",
-    "part_auroc": "AUROC_S",
-    "part_ap": "AP_S",
-    "part_f1_max": "F1max_S",
-}
 COST_COLUMNS = {"latency_ms": "p50 ms", "megabytes": "MB", "images": "images", "seconds": "s in all"}
-_MAD = ("image_auroc", "image_ap", "image_f1_max", "pixel_auroc", "pixel_ap", "grid_f1_max", "au_pro")
 
 
 @dataclass(frozen=True)
@@ -83,9 +52,8 @@ class Model:
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One model on one product: its figures by name (None where one is not defined), or why there are "
-    "none."""
+class TableRow:
+    """One model on one product: its figures by key (None where one is not defined), or why it has none."""
 
     model: str
     dataset: str
@@ -96,14 +64,14 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ModelTable:
     """All entries, and what was left out of the data."""
 
-    entries: tuple[Entry, ...]
+    entries: tuple[TableRow, ...]
     left_out: tuple[str, ...] = ()
     size: int = 256
 
-    def rows(self) -> list[Entry]:
+    def rows(self) -> list[TableRow]:
         """One entry for each model and data set: means over its products; None where a product has none.
 
         Images and seconds are sums, and the size on disk that of all models in use.
@@ -112,13 +80,9 @@ class Comparison:
         for model, dataset in dict.fromkeys((entry.model, entry.dataset) for entry in self.entries):
             of_both = [e for e in self.entries if (e.model, e.dataset) == (model, dataset)]
             failed = [entry.product for entry in of_both if entry.failure]
-            rows.append(
-                Entry(
-                    model, dataset, f"{len(of_both)} products",
-                    {} if failed else _means(of_both),
-                    f"no answer for {some(failed)}" if failed else "",
-                )
-            )  # fmt: skip
+            failure = f"no answer for {some(failed)}" if failed else ""
+            means = {} if failed else _means(of_both)
+            rows.append(TableRow(model, dataset, f"{len(of_both)} products", means, failure))
         return rows
 
     def to_json(self) -> dict[str, Any]:
@@ -130,7 +94,7 @@ class Comparison:
         }
 
 
-def _means(entries: Sequence[Entry]) -> dict[str, float | None]:
+def _means(entries: Sequence[TableRow]) -> dict[str, float | None]:
     means = mean_over_classes([entry.figures for entry in entries])
     for name in ("images", "seconds"):
         means[name] = sum(entry.figures[name] or 0 for entry in entries)
@@ -155,8 +119,7 @@ def find_models(folder: Path) -> list[Model]:
     if not models:
         raise DataError(
             f"{folder} holds no {_BUNDLE} file and no run folder ({_RUN_FILE}), nor do its folders. "
-            "Compile or "
-            "train first, or check the path."
+            "Compile or train first, or check the path."
         )
     return models
 
@@ -205,25 +168,25 @@ def compare(
     open_model: Opener,
     size: int = 256,
     left_out: Sequence[str] = (),
-    on_entry: Callable[[Comparison], None] = lambda so_far: None,
+    on_entry: Callable[[ModelTable], None] = lambda so_far: None,
     on_progress: Callable[[float], None] = lambda share: None,
-) -> Comparison:
+) -> ModelTable:
     """Evaluate each model on the test images of each product, at `size` x `size` for the pixel figures.
 
     What fails becomes an entry that says so; the others go on. `on_entry` is called with all entries so far.
     """
     total = len(models) * sum(len(product.test) for products in datasets.values() for product in products)
-    entries: list[Entry] = []
+    entries: list[TableRow] = []
     done = 0
     for model, dataset, product in _pairs(models, datasets):
 
-        def tell(images: int, _: int, before: int = done) -> None:
+        def on_image(images: int, _: int, before: int = done) -> None:
             on_progress((before + images) / total)
 
-        entries.append(_entry(model, dataset, product, open_model, size, tell))
+        entries.append(_entry(model, dataset, product, open_model, size, on_image))
         done += len(product.test)
-        on_entry(Comparison(tuple(entries), tuple(left_out), size))
-    return Comparison(tuple(entries), tuple(left_out), size)
+        on_entry(ModelTable(tuple(entries), tuple(left_out), size))
+    return ModelTable(tuple(entries), tuple(left_out), size)
 
 
 def _pairs(
@@ -236,9 +199,13 @@ def _pairs(
 
 
 def _entry(
-    model: Model, dataset: str, product: ImageDataset, open_model: Opener, size: int,
+    model: Model,
+    dataset: str,
+    product: ImageDataset,
+    open_model: Opener,
+    size: int,
     on_progress: Callable[[int, int], None],
-) -> Entry:  # fmt: skip
+) -> TableRow:
     started = time.monotonic()
     try:
         path = model.for_product(product.name)
@@ -247,32 +214,14 @@ def _entry(
                 predict, product.test, size=(size, size), with_thresholds=True, on_progress=on_progress
             )
     except EdgeadError as error:
-        return Entry(model.name, dataset, product.name, failure=str(error))
+        return TableRow(model.name, dataset, product.name, failure=str(error))
     found = figures(evaluation) | {
         "latency_ms": 1e3 * statistics.median(record.seconds for record in evaluation.records),
         "megabytes": _bytes(path) / 1e6,
         "images": float(len(evaluation.records)),
         "seconds": time.monotonic() - started,
     }
-    return Entry(model.name, dataset, product.name, found, path=str(path))
-
-
-def figures(evaluation: Evaluation) -> dict[str, float | None]:
-    """All figures of an evaluation with thresholds, by the names of the columns."""
-    found = dict(evaluation.summary())
-    if evaluation.pixel is not None and evaluation.thresholds is not None:
-        grid = asdict(evaluation.thresholds)
-        exact = {name: grid.pop(name) for name in list(grid) if name.startswith("exact_")}
-        found |= {f"grid_{name}": value for name, value in grid.items()}
-        found |= exact | {"iou_max": evaluation.pixel.iou_max}
-    if evaluation.parts is not None:
-        parts = evaluation.parts
-        found |= {"part_auroc": parts.auroc, "part_ap": parts.ap, "part_f1_max": parts.f1_max}
-    found = {name: None if value != value else value for name, value in found.items()}
-    seven = [found.get(name) for name in _MAD]
-    known = [value for value in seven if value is not None]
-    found["mad"] = sum(known) / len(known) if len(known) == len(seven) else None
-    return found
+    return TableRow(model.name, dataset, product.name, found, path=str(path))
 
 
 def _bytes(path: Path) -> int:

@@ -8,15 +8,13 @@ from dataclasses import dataclass
 import jinja2
 from markupsafe import Markup
 
+from edgead.metrics import GATED, PIXEL_AUROC
 from edgead.report.data import Facts, Figures
 
 # figure -> heading, decimals
 COLUMNS = {
-    "image_auroc": ("image AUROC", 4),
-    "au_pro": ("AU-PRO at 0.3", 4),
-    "pixel_auroc": ("pixel AUROC", 4),
-    "int8_drop_image_auroc": ("INT8's drop of image AUROC", 4),
-    "int8_drop_au_pro": ("INT8's drop of AU-PRO", 4),
+    **{metric.key: (metric.title, 4) for metric in (*GATED, PIXEL_AUROC)},
+    **{f"int8_drop_{metric.key}": (f"INT8's drop of {metric.title}", 4) for metric in GATED},
     "latency_p50_ms": ("latency p50, ms", 2),
     "bundle_mb": ("bundle, MB", 2),
     "seconds": ("seconds in all", 0),

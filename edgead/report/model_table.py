@@ -12,31 +12,29 @@ import matplotlib as mpl
 from markupsafe import Markup
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from edgead.evaluation.model_table import ADER_COLUMNS, COST_COLUMNS, EXACT_COLUMNS, Comparison, Entry
+from edgead.evaluation.model_table import COST_COLUMNS, ModelTable, TableRow
+from edgead.metrics import AU_PRO, IMAGE_AUROC, METRICS
 from edgead.report.figures import BAD_COLOUR, INK, STYLE, new_figure, svg_text
 from edgead.report.page import svg_uri
 
-COLUMNS = {**ADER_COLUMNS, **EXACT_COLUMNS, **COST_COLUMNS}
+COLUMNS = {**{metric.key: metric.column for metric in METRICS}, **COST_COLUMNS}
+_OPTIONAL = {metric.key for metric in METRICS if metric.is_optional}
 NOTES = (
     "Figures in percent. The columns up to mAD are those of ADer's benchmark (arXiv 2406.03262), in its "
-    "order: "
-    "means over products; F1max_P and IoUmax over the thresholds 0, 0.05, ... 1 of the map scaled to 0..1 "
-    "over "
-    "the product's test images, mF1, mAcc (recall) and mIoU over 0.2, 0.3, ... 0.8. AUROC_P, AP_P and PRO "
-    "(to a "
-    "false-positive rate of 0.3) are exact here, where ADer's are of 50 bins: they may differ in the last "
-    "digits.",
+    "order: means over products; F1max_P and IoUmax over the thresholds 0, 0.05, ... 1 of the map scaled "
+    "to 0..1 over the product's test images, mF1, mAcc (recall) and mIoU over 0.2, 0.3, ... 0.8. AUROC_P,"
+    " AP_P and PRO (to a false-positive rate of 0.3) are exact here, where ADer's are of 50 bins: they "
+    "may differ in the last digits.",
     "exact: over every threshold. PRO of 100 steps: ADer's older definition, with the rate stretched to "
-    "0..1. "
-    "_S: of whole parts, the highest score of their views. mAD: the mean of the seven figures up to PRO.",
-    "p50 ms: median time of a prediction in this evaluation, one image at a time; `edgead bench` measures "
-    "latency properly. MB: bundles, or the weights of runs. Test images chose nothing.",
+    "0..1. _S: of parts, the highest score of their views. mAD: the mean of the seven figures up to PRO.",
+    "p50 ms: median time of a prediction in this evaluation, one image at a time; `edgead bench` measures"
+    " latency properly. MB: bundles, or the weights of runs. Test images chose nothing.",
 )
 
 
-def markdown(comparison: Comparison) -> str:
+def markdown(comparison: ModelTable) -> str:
     """The rows, then every product, then the notes."""
-    parts = [f"# Comparison\n\nMaps and masks at {comparison.size} x {comparison.size}.\n"]
+    parts = [f"# ModelTable\n\nMaps and masks at {comparison.size} x {comparison.size}.\n"]
     for title, entries in (("Means over products", comparison.rows()), ("Products", comparison.entries)):
         columns = _used(entries)
         lines = [["model", "data set", "product", *columns.values()]]
@@ -51,7 +49,7 @@ def markdown(comparison: Comparison) -> str:
     return "\n".join([*parts, *(f"{note}\n" for note in NOTES)])
 
 
-def csv_text(comparison: Comparison) -> str:
+def csv_text(comparison: ModelTable) -> str:
     """One line per row and per product, figures in 0..1 with all digits, empty where there is none."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -62,7 +60,7 @@ def csv_text(comparison: Comparison) -> str:
     return text.getvalue()
 
 
-def html(comparison: Comparison) -> str:
+def html(comparison: ModelTable) -> str:
     """One self-contained page with the plot."""
     loader = jinja2.PackageLoader("edgead.report", ".")
     environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
@@ -81,7 +79,7 @@ def html(comparison: Comparison) -> str:
     )
 
 
-def latency_plots(comparison: Comparison) -> list[str]:
+def latency_plots(comparison: ModelTable) -> list[str]:
     """For each data set an SVG of image AUROC and, beside it, AU-PRO of each model against its latency."""
     plots = []
     rows = [row for row in comparison.rows() if row.figures.get("latency_ms") is not None]
@@ -91,7 +89,7 @@ def latency_plots(comparison: Comparison) -> list[str]:
             figure = new_figure(7.6, 3.2)
             panels = figure.subplots(1, 2)
             for axes, (name, words) in zip(
-                panels, (("image_auroc", "image AUROC, %"), ("au_pro", "AU-PRO, %")), strict=True
+                panels, ((metric.key, f"{metric.title}, %") for metric in (IMAGE_AUROC, AU_PRO)), strict=True
             ):
                 _draw(axes, of_set, name)
                 axes.set_ylabel(words)
@@ -101,7 +99,7 @@ def latency_plots(comparison: Comparison) -> list[str]:
     return plots
 
 
-def _draw(axes: Any, rows: Sequence[Entry], name: str) -> None:
+def _draw(axes: Any, rows: Sequence[TableRow], name: str) -> None:
     """A point per model with its name; those that no other beats in both are joined."""
     points = [
         (row.figures["latency_ms"] or 0.0, 100 * value, row.model)
@@ -138,20 +136,20 @@ def _draw(axes: Any, rows: Sequence[Entry], name: str) -> None:
     axes.set_axisbelow(True)
 
 
-def _used(entries: Sequence[Entry]) -> Mapping[str, str]:
+def _used(entries: Sequence[TableRow]) -> Mapping[str, str]:
     """ADer's columns and the costs always; of the others those that any entry has."""
     return {
         name: heading
         for name, heading in COLUMNS.items()
-        if name not in EXACT_COLUMNS or any(entry.figures.get(name) is not None for entry in entries)
+        if name not in _OPTIONAL or any(entry.figures.get(name) is not None for entry in entries)
     }
 
 
-def _names(entry: Entry) -> list[str]:
+def _names(entry: TableRow) -> list[str]:
     return [entry.model, entry.dataset, entry.product]
 
 
-def _cells(entry: Entry, columns: Mapping[str, str]) -> list[str]:
+def _cells(entry: TableRow, columns: Mapping[str, str]) -> list[str]:
     return [_cell(name, entry.figures.get(name)) for name in columns]
 
 

@@ -17,20 +17,11 @@ from markupsafe import Markup
 from edgead.errors import DataError
 from edgead.evaluation.evaluator import GOOD, Evaluation
 from edgead.files import write_bytes
+from edgead.metrics import AU_PRO, BY_KIND, IMAGE_AUROC, METRICS, SUMMARY, title_of
 from edgead.report import allocation as budget
 from edgead.report import figures
 from edgead.report.data import NOT_MEASURED, ReportData
 from edgead.report.pictures import case_groups, heat_scale, scale_legend, verdict_of
-
-METRIC_NAMES = {
-    "image_auroc": "image AUROC",
-    "image_ap": "image AP",
-    "image_f1_max": "image F1-max",
-    "pixel_auroc": "pixel AUROC",
-    "pixel_ap": "pixel AP",
-    "pixel_f1_max": "pixel F1-max",
-    "au_pro": "AU-PRO at 0.3",
-}
 
 
 @dataclass(frozen=True)
@@ -101,8 +92,8 @@ def _tiles(data: ReportData) -> tuple[Tile, ...]:
     return (
         Tile("defects caught", *caught),
         Tile("good parts rejected", *alarms),
-        Tile("image AUROC", _figure(summary.get("image_auroc")), "1 is perfect, 0.5 is guessing"),
-        Tile("AU-PRO", _figure(summary.get("au_pro")), "how much of each defect is marked"),
+        Tile(IMAGE_AUROC.title, _figure(summary.get(IMAGE_AUROC.key)), "1 is perfect, 0.5 is guessing"),
+        Tile("AU-PRO", _figure(summary.get(AU_PRO.key)), "how much of each defect is marked"),
         Tile("latency, p50", f"{percentiles['p50']:.2f} ms" if percentiles else NOT_MEASURED, late),
         Tile("lost by compiling", *_drop(data)),
     )
@@ -141,7 +132,7 @@ def _drop(data: ReportData) -> tuple[str, str]:
     if len(data.stages) < 2:
         return NOT_MEASURED, ""
     first, *_, last = data.stages
-    before, after = data.stages[first].get("image_auroc"), data.stages[last].get("image_auroc")
+    before, after = (data.stages[stage].get(IMAGE_AUROC.key) for stage in (first, last))
     if before is None or after is None:
         return NOT_MEASURED, ""
     where = f", on {data.stages_measured_on}" if data.stages_measured_on else ""
@@ -208,33 +199,33 @@ def _scores_by_kind(evaluation: Evaluation) -> dict[str, np.ndarray]:
 
 def _metrics(evaluation: Evaluation | None) -> list[tuple[str, str]]:
     found = evaluation.summary() if evaluation else {}
-    return [(words, _figure(found.get(name))) for name, words in METRIC_NAMES.items()]
+    return [(metric.title, _figure(found.get(metric.key))) for metric in SUMMARY]
 
 
-def _kinds(evaluation: Evaluation | None, threshold: float | None) -> list[dict[str, str]]:
+def _kinds(evaluation: Evaluation | None, threshold: float | None) -> list[dict[str, Any]]:
     if evaluation is None:
         return []
-    rows = []
+    rows: list[dict[str, Any]] = []
     for kind, found in evaluation.by_kind.items():
         verdicts = [verdict_of(record, threshold) for record in evaluation.records if record.kind == kind]
         caught = f"{verdicts.count('caught')} of {len(verdicts)}" if threshold is not None else NOT_MEASURED
-        figures_ = (found.image_auroc, found.pixel_auroc, found.au_pro)
         rows.append({"kind": kind, "count": str(found.count), "caught": caught})
-        rows[-1].update(zip(("image_auroc", "pixel_auroc", "au_pro"), map(_figure, figures_), strict=True))
+        rows[-1]["figures"] = [_figure(found.figures[metric.key]) for metric in BY_KIND]
     return rows
 
 
 def _stages(stages: Mapping[str, Mapping[str, float | None]]) -> list[tuple[str, list[str], str]]:
     """Return per metric its name, its figure in each stage, and the last less the first."""
     names = {name for figures_ in stages.values() for name in figures_}
-    ordered = [*(n for n in METRIC_NAMES if n in names), *sorted(names - METRIC_NAMES.keys())]
+    known = [metric.key for metric in METRICS if metric.key in names]
+    ordered = [*known, *sorted(names.difference(known))]
     rows = []
     for name in ordered:
         values = [figures_.get(name) for figures_ in stages.values()]
         first, last = values[0], values[-1]
-        known = len(values) > 1 and first is not None and last is not None
-        change = _signed(last - first) if known and first is not None and last is not None else ""
-        rows.append((METRIC_NAMES.get(name, name), [_figure(v) for v in values], change))
+        both = len(values) > 1 and first is not None and last is not None
+        change = _signed(last - first) if both and first is not None and last is not None else ""
+        rows.append((title_of(name), [_figure(v) for v in values], change))
     return rows
 
 

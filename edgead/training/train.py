@@ -6,21 +6,20 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from edgead.bundle import ThresholdSpec
 from edgead.datasets import Products
 from edgead.datasets.products import Paths
 from edgead.errors import UsageError
+from edgead.evaluation.evaluator import measure
 from edgead.learning.distributed import device_for_rank, process_group, share_batch
 from edgead.learning.progress import OnProgress, Progress
-from edgead.metrics import PixelAccumulator, image_metrics
+from edgead.map_and_score import MapAndScore
 from edgead.models.inspection import InspectionModel
 from edgead.models.network import InspectionNetwork
 from edgead.models.scoring.rule import fit_rule, fuse
@@ -112,29 +111,11 @@ def _conclude(
     )
     anomalous = np.stack([sample.image for sample in held_out.anomalies])
     maps, scores = fuse(components_of_images(network, anomalous), rule)
-    masks = [sample.mask for sample in held_out.anomalies]
-    figures = _validation_figures(good_maps, good_scores, maps, scores, masks)
+    answers = _answers(good_maps, good_scores) + _answers(maps, scores)
+    masks = [None] * len(good_scores) + [sample.mask for sample in held_out.anomalies]
+    figures = measure(answers, masks).summary()
     return InspectionModel(network, rule), threshold, figures
 
 
-def _validation_figures(
-    good_maps: Tensor, good_scores: Tensor, maps: Tensor, scores: Tensor, masks: Sequence[np.ndarray]
-) -> dict[str, float | None]:
-    labels = [False] * len(good_scores) + [True] * len(scores)
-    image = image_metrics(torch.cat((good_scores, scores)).numpy(), labels)
-    shape = masks[0].shape
-    with PixelAccumulator() as pixels:
-        for anomaly_map in _enlarged(good_maps, shape):
-            pixels.add(anomaly_map, None)
-        for anomaly_map, mask in zip(_enlarged(maps, shape), masks, strict=True):
-            pixels.add(anomaly_map, mask)
-        pixel = pixels.compute()
-    return {"image_auroc": image.auroc, "pixel_auroc": pixel.auroc, "au_pro": pixel.au_pro}
-
-
-def _enlarged(maps: Tensor, shape: tuple[int, ...]) -> np.ndarray:
-    enlarged = torch.nn.functional.interpolate(
-        maps[:, None], (shape[0], shape[1]), mode="bilinear", align_corners=False
-    )
-    array: np.ndarray = enlarged[:, 0].numpy()
-    return array
+def _answers(maps: Tensor, scores: Tensor) -> list[MapAndScore]:
+    return [MapAndScore(one.numpy(), float(score)) for one, score in zip(maps, scores, strict=True)]

@@ -13,8 +13,9 @@ from click.testing import CliRunner, Result
 
 from edgead.cli import main
 from edgead.errors import DataError
-from edgead.evaluation.model_table import ADER_COLUMNS, Comparison, Entry, find_datasets, find_models
+from edgead.evaluation.model_table import ModelTable, TableRow, find_datasets, find_models
 from edgead.images import write_image
+from edgead.metrics import ADER_METRICS
 from edgead.report.model_table import html, latency_plots, markdown
 from tests.datasets import tiny_layouts as tiny
 from tests.runtime.tiny_bundle import write_tiny_bundle
@@ -73,7 +74,7 @@ def test_one_table_of_all(models: Path, data: Path, tmp_path: Path) -> None:
     assert set(rows) == {("single", "first"), ("single", "second"), ("tiny", "first"), ("tiny", "second")}
     mean, entries = rows["tiny", "first"]["figures"], [e for e in answer["entries"] if e["model"] == "tiny"]
     bolt, nut = (next(e["figures"] for e in entries if e["product"] == name) for name in ("bolt", "nut"))
-    for name in ADER_COLUMNS:
+    for name in (metric.key for metric in ADER_METRICS):
         assert mean[name] == pytest.approx((bolt[name] + nut[name]) / 2)
     assert bolt["image_auroc"] == 1 > nut["image_auroc"]
     seven = ("image_auroc", "image_ap", "image_f1_max", "pixel_auroc", "pixel_ap", "grid_f1_max", "au_pro")
@@ -91,7 +92,7 @@ def test_the_tables_agree(models: Path, data: Path, tmp_path: Path) -> None:
     assert evaluate(models / "tiny.edgead", data / "first", "--table", out, "--size", 32).exit_code == 0
     rows = list(csv.DictReader((out / "table.csv").open(newline="")))
     headings = (out / "table.md").read_text().split("\n## ")[1].splitlines()[2]
-    assert headings.split(" | ")[3:15] == list(ADER_COLUMNS.values())
+    assert headings.split(" | ")[3:15] == [metric.column for metric in ADER_METRICS]
     page = (out / "table.html").read_text()
     for row in rows:
         assert f"{100 * float(row['image_auroc']):.1f}" in page
@@ -110,13 +111,13 @@ def test_views_of_parts_have_columns_of_their_own(tmp_path: Path, models: Path) 
 def test_names_are_shown_as_they_are() -> None:
     nasty = "<script>|$x$"
     costs = {"latency_ms": 2.0, "megabytes": 1.0, "images": 3.0, "seconds": 1.0}
-    entry = Entry(nasty, nasty, nasty, {"image_auroc": 0.5, "au_pro": None, **costs})
-    comparison = Comparison((entry, Entry("b", nasty, "p", failure="<b>no</b>")))
+    entry = TableRow(nasty, nasty, nasty, {"image_auroc": 0.5, "au_pro": None, **costs})
+    comparison = ModelTable((entry, TableRow("b", nasty, "p", failure="<b>no</b>")))
     assert "<script>" not in html(comparison)
     assert "\\|$x$" in markdown(comparison)
     assert "b / " in markdown(comparison)
     assert len(latency_plots(comparison)) == 1
-    assert latency_plots(Comparison((Entry("b", "d", "p", failure="no"),))) == []
+    assert latency_plots(ModelTable((TableRow("b", "d", "p", failure="no"),))) == []
 
 
 def test_what_is_not_there_is_said(tmp_path: Path, data: Path) -> None:

@@ -15,8 +15,9 @@ import pytest
 from edgead.bundle import ThresholdSpec
 from edgead.datasets import Sample
 from edgead.errors import DataError, UsageError
-from edgead.evaluation.evaluator import Prediction, evaluate
+from edgead.evaluation.evaluator import evaluate
 from edgead.images import write_image
+from edgead.map_and_score import MapAndScore
 from edgead.report import NOT_MEASURED, Latency, ReportData, latency_from_samples, pictures, write_report
 from edgead.report.page import clopper_pearson
 
@@ -57,7 +58,7 @@ def evaluation(tmp_path_factory):
 
     def predict(image):
         values = np.abs(image[::4, ::4, 0].astype(np.float32) - 100)
-        return Prediction(float(values.max()), values)
+        return MapAndScore(values, float(values.max()))
 
     return evaluate(predict, samples, size=(64, 64), keep_maps=True)
 
@@ -140,7 +141,7 @@ def test_one_class_only(tmp_path, evaluation, kinds):
     samples = [Sample(r.path, r.kind, r.mask_path) for r in records]
     maps = iter(records)
     alone = evaluate(
-        lambda image: Prediction((r := next(maps)).score, r.anomaly_map), samples, keep_maps=True
+        lambda image: MapAndScore((r := next(maps)).anomaly_map, r.score), samples, keep_maps=True
     )
     text = written(tmp_path, ReportData("One class", evaluation=alone))
     assert "Curves, which need good and defective images: not measured" in text

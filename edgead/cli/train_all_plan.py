@@ -149,6 +149,7 @@ def _products(plan: _PlanFile, base: Path, path: Path) -> dict[str, tuple[str, .
 
 
 def _settings(train: _TrainOptions, base: Path) -> TrainSettings:
-    options = {name: str(base / v) if name in _FOLDERS and v else v for name, v in asdict(train).items()}
+    options: dict[str, Any] = asdict(train)
+    options |= {name: str(base / options[name]) for name in _FOLDERS if options[name]}
     options["input_size"] = None if train.input_size is None else str(train.input_size)
     return settings_of_options(family=options.pop("model"), seed=None, **options)

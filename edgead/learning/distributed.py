@@ -62,13 +62,3 @@ def device_for_rank(rank: int) -> torch.device:
 def share_batch(batch: int, world: int) -> int:
     """Images for each process; even, so that half of them can be good."""
     return max(2, batch // world // 2 * 2)
-
-
-__all__ = [
-    "average_gradients",
-    "device_for_rank",
-    "process_group",
-    "same_for_all",
-    "share_batch",
-    "take_from_first",
-]

@@ -6,8 +6,12 @@ import contextlib
 import ctypes
 import sys
 from collections.abc import Iterator
+from typing import TypeVar
 
 import torch
+from torch import nn
+
+Module = TypeVar("Module", bound=nn.Module)
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 _LARGEST = 2**30  # bytes
@@ -42,8 +46,14 @@ def one_core_for_workers() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def on_device(module: Module, device: torch.device) -> Module:
+    """The module on the device, in the memory format that convolutions are fastest in."""
+    module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch
+    return module
+
+
 def bfloat16_pays(device: torch.device) -> bool:
     """On GPUs from Ampere on, and on CPUs with bfloat16 units; elsewhere it is emulated, and slower."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())

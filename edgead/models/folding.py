@@ -5,6 +5,7 @@ A frozen backbone can be folded before training already; everything can before e
 
 from __future__ import annotations
 
+import copy
 import itertools
 from typing import TypeVar
 
@@ -91,24 +92,10 @@ def _pairs(parent: nn.Module) -> list[tuple[str, str]]:
 
 
 def _with_weights(conv: nn.Conv2d, weight: torch.Tensor, bias: torch.Tensor | None) -> nn.Conv2d:
-    folded = nn.Conv2d(
-        conv.in_channels,
-        conv.out_channels,
-        conv.kernel_size,  # type: ignore[arg-type]
-        stride=conv.stride,  # type: ignore[arg-type]
-        padding=conv.padding,  # type: ignore[arg-type]
-        dilation=conv.dilation,  # type: ignore[arg-type]
-        groups=conv.groups,
-        bias=bias is not None,
-        device=conv.weight.device,
-        dtype=conv.weight.dtype,
-    )
-    with torch.no_grad():
-        folded.weight.copy_(weight)
-        if bias is not None and folded.bias is not None:
-            folded.bias.copy_(bias)
-    folded.requires_grad_(conv.weight.requires_grad)
-    return folded.train(conv.training)
+    folded, learns = copy.deepcopy(conv), conv.weight.requires_grad
+    folded.weight = nn.Parameter(weight.to(conv.weight), requires_grad=learns)
+    folded.bias = None if bias is None else nn.Parameter(bias.to(conv.weight), requires_grad=learns)
+    return folded
 
 
 def _replace(root: nn.Module, old: nn.Module, new: nn.Module) -> None:

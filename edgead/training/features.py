@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from edgead.learning.process import on_device
 from edgead.models.backbones import Backbone
 
 _CHUNK = 16  # images through the backbone at once
@@ -18,7 +19,7 @@ class FeatureExtractor:
     """Images uint8 N H W 3 -> the backbone's maps, in bfloat16 where the device computes that faster."""
 
     def __init__(self, backbone: Backbone, device: torch.device, *, reduced: bool) -> None:
-        self.backbone = backbone.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.backbone = on_device(backbone, device)
         self.device = device
         self.dtype = torch.bfloat16 if reduced else torch.float32
 

@@ -25,7 +25,7 @@ from edgead.learning.checkpoint import (
 )
 from edgead.learning.distributed import average_gradients, same_for_all, take_from_first
 from edgead.learning.pace import TIMED_STEPS, Pace
-from edgead.learning.process import bfloat16_pays, keep_large_blocks, one_core_for_workers
+from edgead.learning.process import bfloat16_pays, keep_large_blocks, on_device, one_core_for_workers
 from edgead.learning.progress import OnProgress, Progress
 from edgead.models.backbones import build_backbone
 from edgead.models.families import build_network, unmeasured_selection
@@ -36,11 +36,11 @@ from edgead.training.batches import (
     Batch,
     BatchStream,
     Draw,
-    Images,
     Synthesizers,
     good_batches,
     make_synthesizer,
 )
+from edgead.training.data import Images
 from edgead.training.features import FeatureExtractor, GoodFeatures
 from edgead.training.run import CHECKPOINT_FILE, HISTORY_FILE
 from edgead.training.settings import TrainSettings
@@ -107,10 +107,7 @@ class Trainer:
         found = self._last_checkpoint()
         torch.manual_seed(settings.seed)
         selection = FeatureSelection.from_json(found.facts["selection"]) if found else self._select(good)
-        network = build_network(settings.model, self.backbone, selection).to(
-            self.device,
-            memory_format=torch.channels_last,  # type: ignore[call-overload]
-        )
+        network = on_device(build_network(settings.model, self.backbone, selection), self.device)
         optimizer = network.optimisation.optimizer(network.parameters(), settings.learning_rate)
         first = self._restore(found, network, optimizer) if found else self._fit_statistics(network, good)
         take_from_first(network, self.world)
@@ -207,7 +204,7 @@ class Trainer:
                 f"train again with a lower --learning-rate than {self.settings.learning_rate:g}."
             )
         optimizer.zero_grad(set_to_none=True)
-        total.backward()
+        torch.autograd.backward(total)
         average_gradients(network.parameters(), self.world)
         if network.optimisation.clip is not None:
             torch.nn.utils.clip_grad_norm_(network.parameters(), network.optimisation.clip)

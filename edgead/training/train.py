@@ -60,7 +60,7 @@ def train(
     images, counts = load_products(products.train, height=height, width=width)
     with process_group() as (rank, world):
         trainer = Trainer(
-            replace(settings, batch=share_batch(settings.batch, world)) if world > 1 else settings,
+            replace(settings, batch=share_batch(settings.batch, world)),
             images,
             counts=counts,
             folder=folder,

@@ -1,10 +1,10 @@
-"""Backbones: frozen ImageNet networks whose feature maps RealNet reconstructs.
+"""Backbones: frozen ImageNet networks whose feature maps are reconstructed.
 
     backbone = build_backbone("efficientnet_lite0", stages=(1, 2, 3))
     maps = backbone(images)          # images: B 3 H W, float, pixels of 0..255
     # maps: [B 24 H/4 W/4, B 40 H/8 W/8, B 112 H/16 W/16]
 
-Stage k has stride 2 ** (k + 1). The network is cut behind the deepest stage asked for.
+Stage k has stride 2 ** (k + 1). The network is cut behind the deepest stage in use.
 """
 
 from __future__ import annotations
@@ -19,13 +19,7 @@ from torch import Tensor
 from edgead.errors import TrainingError, UnknownNameError, UsageError
 from edgead.models.backbones import efficientnet_lite, resnet
 from edgead.models.backbones.base import STAGES, Backbone, FeatureInfo
-from edgead.models.backbones.weights import (
-    Progress,
-    WeightsSource,
-    file_sha256,
-    find_weights,
-    read_state_dict,
-)
+from edgead.models.backbones.weights import WeightsSource, file_sha256, find_weights, read_state_dict
 
 __all__ = [
     "BACKBONES",
@@ -50,13 +44,17 @@ class BackboneSpec:
     rename: Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
 
 
-def _torchvision(name: str, file_name: str, *, wide: bool, network: Callable[[], Backbone]) -> BackboneSpec:
-    prefix = file_name.rsplit("-", 1)[1].removesuffix(".pth")  # torchvision's own check
-    source = WeightsSource(
-        file_name, prefix, "BSD-3-Clause (torchvision)", f"https://download.pytorch.org/models/{file_name}"
-    )
-    channels = (256, 512, 1024, 2048) if wide else (64, 128, 256, 512)
-    return BackboneSpec(name, channels, source, network, resnet.state_dict_from_published)
+def _torchvision(
+    name: str,
+    sha256: str,  # its beginning, which is in the file's name
+    block: type[resnet.BasicBlock | resnet.Bottleneck],
+    depths: tuple[int, int, int, int],
+    width: int = 64,
+) -> BackboneSpec:
+    file_name, licence = f"{name}-{sha256}.pth", "BSD-3-Clause (torchvision)"
+    source = WeightsSource(file_name, sha256, licence, f"https://download.pytorch.org/models/{file_name}")
+    network = partial(resnet.ResNet, block, depths, width=width)
+    return BackboneSpec(name, resnet.channels(block), source, network, resnet.state_dict_from_published)
 
 
 _LITE0 = BackboneSpec(
@@ -72,36 +70,15 @@ _LITE0 = BackboneSpec(
     efficientnet_lite.EfficientNetLite0,
     efficientnet_lite.state_dict_from_published,
 )
-_BASIC, _BOTTLENECK = resnet.BasicBlock, resnet.Bottleneck
 
 BACKBONES: dict[str, BackboneSpec] = {
     spec.name: spec
     for spec in (
         _LITE0,
-        _torchvision(
-            "resnet18",
-            "resnet18-f37072fd.pth",
-            wide=False,
-            network=partial(resnet.ResNet, _BASIC, (2, 2, 2, 2)),
-        ),
-        _torchvision(
-            "resnet34",
-            "resnet34-b627a593.pth",
-            wide=False,
-            network=partial(resnet.ResNet, _BASIC, (3, 4, 6, 3)),
-        ),
-        _torchvision(
-            "resnet50",
-            "resnet50-0676ba61.pth",
-            wide=True,
-            network=partial(resnet.ResNet, _BOTTLENECK, (3, 4, 6, 3)),
-        ),
-        _torchvision(
-            "wide_resnet50_2",
-            "wide_resnet50_2-95faca4d.pth",
-            wide=True,
-            network=partial(resnet.ResNet, _BOTTLENECK, (3, 4, 6, 3), width=128),
-        ),
+        _torchvision("resnet18", "f37072fd", resnet.BasicBlock, (2, 2, 2, 2)),
+        _torchvision("resnet34", "b627a593", resnet.BasicBlock, (3, 4, 6, 3)),
+        _torchvision("resnet50", "0676ba61", resnet.Bottleneck, (3, 4, 6, 3)),
+        _torchvision("wide_resnet50_2", "95faca4d", resnet.Bottleneck, (3, 4, 6, 3), width=128),
     )
 }
 
@@ -121,23 +98,19 @@ def feature_info(name: str, stages: Sequence[int] = STAGES) -> tuple[FeatureInfo
 
 
 def build_backbone(
-    name: str,
-    *,
-    stages: Sequence[int] = STAGES,
-    weights: str | Path | None = "pretrained",
-    progress: Progress | None = None,
+    name: str, *, stages: Sequence[int] = STAGES, weights: str | Path | None = "pretrained"
 ) -> Backbone:
     """Build a frozen backbone cut behind its deepest stage in use.
 
     weights: "pretrained" (published file, downloaded once where no package has it), a path to a `.pth` or
-    `.safetensors` state dict with the published names, or None for random numbers. `progress(done, total)`
-    is called with bytes while downloading. Raises UsageError for the arguments, TrainingError for the file.
+    `.safetensors` state dict with the published names, or None for random numbers. Raises
+    UsageError for the arguments, TrainingError for the file.
     """
     infos = feature_info(name, stages)
     spec = BACKBONES[name]
     backbone = spec.network()
     if weights is not None:
-        path = find_weights(spec.source, progress=progress) if weights == "pretrained" else Path(weights)
+        path = find_weights(spec.source) if weights == "pretrained" else Path(weights)
         _load(backbone, spec, path)
     backbone.cut_and_freeze(infos)
     return backbone

@@ -24,6 +24,12 @@ class FeatureInfo:
     module: str
 
 
+def is_exporting() -> bool:
+    """Whether torch records the operations: the example input was checked in the run before."""
+    traced = torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]  # public, but not declared
+    return bool(traced) or torch.compiler.is_compiling()
+
+
 class Normalise(nn.Module):
     """(image - mean) / std per channel, on pixels of 0..255; the first operation of every backbone."""
 
@@ -119,8 +125,8 @@ class Backbone(nn.Module, abc.ABC):
         self.train(False)
 
     def _check(self, images: Tensor) -> None:
-        if torch.jit.is_tracing() or torch.compiler.is_compiling():
-            return  # the example input of an export was checked in the run before it
+        if is_exporting():
+            return
         shape = tuple(images.shape)
         if len(shape) != 4 or shape[1] != 3 or not images.is_floating_point():
             raise UsageError(

@@ -17,6 +17,12 @@ STD = (0.229 * 255, 0.224 * 255, 0.225 * 255)
 _PLANES = (64, 128, 256, 512)
 
 
+def channels(block: type[BasicBlock | Bottleneck]) -> tuple[int, int, int, int]:
+    """Channels of the four stages of a ResNet of such blocks."""
+    first, second, third, fourth = (planes * block.expansion for planes in _PLANES)
+    return first, second, third, fourth
+
+
 def _conv(channels: int, outputs: int, kernel: int, stride: int = 1) -> nn.Conv2d:
     return nn.Conv2d(channels, outputs, kernel, stride=stride, padding=kernel // 2, bias=False)
 

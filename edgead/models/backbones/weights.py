@@ -9,9 +9,9 @@ import os
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import torch
 from torch import Tensor
@@ -19,7 +19,6 @@ from torch import Tensor
 from edgead.errors import TrainingError
 from edgead.files import whole_file
 
-Progress = Callable[[int, "int | None"], None]  # bytes so far, bytes in all where the server says
 _CHUNK = 1 << 20
 _TIMEOUT_S = 30.0
 
@@ -52,9 +51,7 @@ def cache_folder() -> Path:
     return Path(base) / "edgead" / "weights"
 
 
-def find_weights(
-    source: WeightsSource, *, folder: Path | None = None, progress: Progress | None = None
-) -> Path:
+def find_weights(source: WeightsSource, *, folder: Path | None = None) -> Path:
     """Return the checked local file of `source`, downloading it once into `folder` if it has a URL.
 
     Raises TrainingError, naming what to install or download and where to put it.
@@ -64,7 +61,7 @@ def find_weights(
     path = (folder or cache_folder()) / source.file_name
     if path.is_file() and file_sha256(path).startswith(source.sha256):
         return path
-    _download(source, path, progress)  # absent, or left damaged by something else: fetched anew
+    _download(source, path)  # absent, or damaged
     return path
 
 
@@ -143,12 +140,12 @@ def _packaged(source: WeightsSource) -> Path:
     return path
 
 
-def _download(source: WeightsSource, path: Path, progress: Progress | None) -> None:
+def _download(source: WeightsSource, path: Path) -> None:
     """Fetch into a temporary name beside `path` and check before it takes that name."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(path) as file:
-            found = _stream(source, file.write, progress)
+            found = _stream(source, file)
             if not found.startswith(source.sha256):
                 raise TrainingError(
                     f"{source.url} sent something else than the published file: expected SHA-256 "
@@ -165,18 +162,16 @@ def _download(source: WeightsSource, path: Path, progress: Progress | None) -> N
         ) from error
 
 
-def _stream(source: WeightsSource, write: Callable[[bytes], int], progress: Progress | None) -> str:
+def _stream(source: WeightsSource, file: BinaryIO) -> str:
     digest = hashlib.sha256()
     done = 0
     with urllib.request.urlopen(str(source.url), timeout=_TIMEOUT_S) as response:
         length = response.headers.get("Content-Length")
         total = int(length) if length and length.isdigit() else None
         while chunk := response.read(_CHUNK):
-            write(chunk)
+            file.write(chunk)
             digest.update(chunk)
             done += len(chunk)
-            if progress is not None:
-                progress(done, total)
     if total is not None and done != total:
         raise http.client.IncompleteRead(b"", total - done)
     return digest.hexdigest()

@@ -100,7 +100,7 @@ class MemoryBank(nn.Module):
             F.conv2d(projected, -2.0 * block[:, :, None, None], block.square().sum(dim=1)).amin(
                 dim=1, keepdim=True
             )
-            for block in self.prototypes.split(PROTOTYPES_AT_ONCE)
+            for block in torch.split(self.prototypes, PROTOTYPES_AT_ONCE)
         ]
         squared = projected.square().sum(dim=1) + torch.cat(least, dim=1).amin(dim=1)
         return squared.clamp(min=0.0).sqrt()

@@ -58,6 +58,13 @@ class SelectedFeatures(nn.Module):
         return convolution.eval().requires_grad_(False)
 
 
+def fit_selections(parts: nn.ModuleList, chunks: Sequence[Sequence[Tensor]]) -> None:
+    """Fit each part on the maps of its stage; chunks: the maps of some good images, one for each part."""
+    for part, maps in zip(parts, zip(*chunks, strict=True), strict=True):
+        if isinstance(part, SelectedFeatures):
+            part.fit(maps)
+
+
 def folded_selections(parts: nn.ModuleList) -> nn.ModuleList:
     """Each selection as one 1 x 1 convolution; what is one already stays."""
     return nn.ModuleList(p.as_convolution() if isinstance(p, SelectedFeatures) else p for p in parts)

@@ -18,7 +18,7 @@ from edgead.models.backbones import Backbone, feature_info
 from edgead.models.features.memory_bank import memory_bank_of
 from edgead.models.features.resize import resize_bilinear
 from edgead.models.features.selection import FeatureSelection
-from edgead.models.features.standardise import SelectedFeatures, folded_selections
+from edgead.models.features.standardise import SelectedFeatures, fit_selections, folded_selections
 from edgead.models.invad.config import InvADConfig
 from edgead.models.invad.parts.compact import CompactDecoder, CompactFuser
 from edgead.models.invad.parts.style_modulation import StyleDecoder, StyleFuser
@@ -73,8 +73,7 @@ class InvAD(InspectionNetwork):
 
     def fit_good(self, chunks: Sequence[list[Tensor]], generator: torch.Generator) -> None:
         if self.config.standardised:
-            for select, maps in zip(self.select, zip(*map(self._inverted, chunks), strict=True), strict=True):
-                select.fit(maps)  # type: ignore[operator]
+            fit_selections(self.select, [self._inverted(maps) for maps in chunks])
         if self.bank is not None:
             self.bank.fit([self._bank_maps(maps) for maps in chunks], generator)
 

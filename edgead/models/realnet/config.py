@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from edgead.errors import UnknownNameError, UsageError
@@ -39,7 +40,7 @@ class RealNetConfig(ModelConfig):
         self._check_channels(infos)
         if len(self.reconstruction_widths) != len(self.stages):
             raise UsageError(f"reconstruction_widths needs one number for each of the stages {self.stages}.")
-        tables = {
+        tables: dict[str, Mapping[str, object]] = {
             "reconstruction": RECONSTRUCTIONS,
             "residual_kind": RESIDUALS,
             "discriminator": DISCRIMINATORS,

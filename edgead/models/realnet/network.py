@@ -20,7 +20,7 @@ from edgead.models.backbones import Backbone, feature_info
 from edgead.models.features.memory_bank import memory_bank_of
 from edgead.models.features.resize import resize_bilinear
 from edgead.models.features.selection import FeatureSelection
-from edgead.models.features.standardise import SelectedFeatures, folded_selections
+from edgead.models.features.standardise import SelectedFeatures, fit_selections, folded_selections
 from edgead.models.network import FeatureBatch, InspectionNetwork, Optimisation
 from edgead.models.realnet.config import RealNetConfig
 from edgead.models.realnet.parts import DISCRIMINATORS, RECONSTRUCTIONS, RESIDUALS
@@ -83,8 +83,7 @@ class RealNet(InspectionNetwork):
         return Optimisation(loss_weights={"segmentation": _SEGMENTATION_WEIGHT})
 
     def fit_good(self, chunks: Sequence[list[Tensor]], generator: torch.Generator) -> None:
-        for standardise, maps in zip(self.standardise, zip(*chunks, strict=True), strict=True):
-            standardise.fit(maps)  # type: ignore[operator]
+        fit_selections(self.standardise, chunks)
         if self.bank is not None:
             self.bank.fit([self._bank_maps(maps) for maps in chunks], generator)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import functools
@@ -16,8 +17,9 @@ import pytest
 import torch
 
 from edgead.errors import TrainingError
+from edgead.files import whole_file
 from edgead.models import backbones
-from edgead.models.backbones import BACKBONES, WeightsSource, build_backbone
+from edgead.models.backbones import BACKBONES, WeightsSource, build_backbone, weights
 from edgead.models.backbones.weights import cache_folder, find_weights
 
 CONTENT = os.urandom(3 << 20)
@@ -56,15 +58,11 @@ def _source(url: str, sha256: str = SHA256[:8]) -> WeightsSource:
     return WeightsSource("net.pth", sha256, "test", url)
 
 
-def test_download_once_with_progress(server, tmp_path: Path) -> None:
+def test_download_once(server, tmp_path: Path) -> None:
     url, folder = server
     (folder / "net.pth").write_bytes(CONTENT)
-    seen: list[tuple[int, int | None]] = []
-    path = find_weights(
-        _source(f"{url}/net.pth"), folder=tmp_path / "cache", progress=lambda *a: seen.append(a)
-    )
+    path = find_weights(_source(f"{url}/net.pth"), folder=tmp_path / "cache")
     assert path.read_bytes() == CONTENT
-    assert seen[-1] == (len(CONTENT), len(CONTENT))
     (folder / "net.pth").unlink()
     assert find_weights(_source(f"{url}/net.pth"), folder=tmp_path / "cache") == path
 
@@ -98,15 +96,22 @@ def test_offline_says_what_to_download_and_where_to_put_it(tmp_path: Path) -> No
     assert str(tmp_path / "net.pth") in str(raised.value)
 
 
-def test_full_disk_leaves_nothing(server, tmp_path: Path) -> None:
+def test_full_disk_leaves_nothing(server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     url, folder = server
     (folder / "net.pth").write_bytes(CONTENT)
 
-    def full(done: int, total: int | None) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+    class FullDisk:
+        def write(self, _content: bytes) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
 
+    @contextlib.contextmanager
+    def file_on_full_disk(path: Path) -> Iterator[FullDisk]:
+        with whole_file(path):
+            yield FullDisk()
+
+    monkeypatch.setattr(weights, "whole_file", file_on_full_disk)
     with pytest.raises(TrainingError, match="No space left"):
-        find_weights(_source(f"{url}/net.pth"), folder=tmp_path / "cache", progress=full)
+        find_weights(_source(f"{url}/net.pth"), folder=tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
 
 

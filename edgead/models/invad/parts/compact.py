@@ -10,6 +10,7 @@ each convolution.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -53,7 +54,7 @@ class CompactStage(nn.Module):
 
     def __init__(self, channels: int, width: int, outputs: int, *, blocks: int) -> None:
         super().__init__()
-        self.enter = conv_norm(channels, width)
+        self.enter: nn.Module = conv_norm(channels, width)
         self.gamma = nn.Conv2d(width, width, 1)
         self.beta = nn.Conv2d(width, width, 3, padding=1)
         self.body = nn.Sequential(*(conv_norm(width, width) for _ in range(blocks)))
@@ -91,8 +92,8 @@ class CompactDecoder(nn.Module):
     @torch.no_grad()
     def fold(self) -> None:
         """Write what is computed from the constant alone as a constant, in place."""
-        first = self.stages[0]
-        self.constant = nn.Parameter(first.enter(self.constant), requires_grad=False)  # type: ignore[operator]
+        first = cast(CompactStage, self.stages[0])
+        self.constant = nn.Parameter(first.enter(self.constant), requires_grad=False)
         first.enter = nn.Identity()
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -192,7 +193,7 @@ class StyleDecoder(nn.Module):
         rebuilt = []
         for blocks, latent, style in zip(self.stages, self.latents, styles, strict=True):
             codes = latent(style)
-            for block in blocks:  # type: ignore[attr-defined]
+            for block in cast(nn.ModuleList, blocks):
                 x = block(x, codes)
             rebuilt.append(x)
         return rebuilt[::-1]

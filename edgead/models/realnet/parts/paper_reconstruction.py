@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from edgead.errors import UsageError
+from edgead.models.backbones.base import is_exporting
 
 HEAD_CHANNELS = 64
 _NORM_GROUPS = 32
@@ -147,8 +148,8 @@ class PaperReconstruction(nn.Module):
 
 
 def _check_size(x: Tensor) -> None:
-    if torch.jit.is_tracing() or torch.compiler.is_compiling():
-        return  # the example input of an export was checked in the run before it
+    if is_exporting():
+        return
     multiple = 2 ** (len(_LEVELS) - 1)
     height, width = x.shape[-2:]
     if height % multiple or width % multiple or not height * width:

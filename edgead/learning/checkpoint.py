@@ -1,9 +1,9 @@
-"""Checkpoints: tensors and JSON in one file, written whole or not at all, never a pickled class."""
+"""Checkpoints: tensors and JSON in one file, written completely or not at all, never a pickled class."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,11 @@ class Checkpoint:
     step: int
     tensors: Mapping[str, Tensor]
     facts: Mapping[str, Any]
+
+    def part(self, name: str) -> dict[str, Tensor]:
+        """The tensors under this name, without it."""
+        prefix = f"{name}."
+        return {key.removeprefix(prefix): t for key, t in self.tensors.items() if key.startswith(prefix)}
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
@@ -59,6 +64,26 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 def load_checkpoint(path: Path) -> Checkpoint:
     tensors, facts = load_tensors(path)
     return Checkpoint(int(facts.pop("step")), tensors, facts)
+
+
+def last_checkpoint(path: Path, *, identity: str) -> Checkpoint | None:
+    """The checkpoint to go on from, None without one; TrainingError for that of another training."""
+    if not path.exists():
+        return None
+    found = load_checkpoint(path)
+    if found.facts.get("identity") != identity:
+        raise TrainingError(
+            f"{path} is of a training with other settings or other images. Give another --out, or remove "
+            "that file to begin again."
+        )
+    return found
+
+
+def write_history(path: Path, entries: Sequence[Mapping[str, Any]], *, first: int) -> None:
+    """Write one line of JSON for each step, behind the first `first` lines of the file that is there."""
+    kept = path.read_text(encoding="utf-8").splitlines()[:first] if path.exists() and first else []
+    lines = kept + [json.dumps(entry) for entry in entries]
+    write_bytes(path, "".join(f"{line}\n" for line in lines).encode())
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -16,6 +16,7 @@ import torch
 
 from edgead.errors import DataError, TrainingError, UsageError
 from edgead.learning import pace
+from edgead.metrics import SUMMARY
 from edgead.training.loop import Progress
 from edgead.training.run import CHECKPOINT_FILE, RUN_FILE, SPLIT_FILE, WEIGHTS_FILE, Run, read_run
 from edgead.training.train import train
@@ -157,7 +158,7 @@ def test_the_run_says_what_it_was_trained_on(data: Path, run: Run):
     assert sorted(split["train"] + split["validation"]) == names
     assert run.threshold.good_images == len(split["validation"])
     assert run.data_roots == (str(data),)
-    assert set(run.validation) == {"image_auroc", "pixel_auroc", "au_pro"}
+    assert set(run.validation) == {metric.key for metric in SUMMARY}
     assert run.hashes["backbone"]
 
 

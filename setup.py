@@ -60,7 +60,7 @@ DEV = [
 # What it leaves out needs torch, which such a PC has not. Its version tells it from the whole.
 RUNTIME_ONLY = os.environ.get("EDGEAD_PARTS") == "runtime"
 TRAINING_PARTS = [
-    f"edgead.{part}{rest}" for part in ("training", "synthesis", "models", "compile") for rest in ("", ".*")
+    f"edgead.{part}{rest}" for part in ("training", "synthesis", "models", "compiler") for rest in ("", ".*")
 ]
 
 # The ring of lines between a camera's C thread and Python; C11 and Python, nothing else. Built for the Python
@@ -96,7 +96,7 @@ setup(
         "edgead.profiles.calibration": ["*.toml"],
         "edgead.cost": ["*.toml"],
         "edgead.datasets": ["*.toml"],
-        **({} if RUNTIME_ONLY else {"edgead.compile.tensorrt_rules": ["*.toml"]}),
+        **({} if RUNTIME_ONLY else {"edgead.compiler.tensorrt_rules": ["*.toml"]}),
         "edgead.report": ["*.html", "*.css"],
         "edgead.runtime.line": ["include/*.h"],
     },

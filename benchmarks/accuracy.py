@@ -26,7 +26,7 @@ from common import ROOT, Row, json_option, quick_option, report
 from siblings import find_siblings
 from trainings import Compiled, Trained, Workshop, subset
 
-from edgead.compile.recipe import Recipe, load_recipe
+from edgead.compiler.recipe import Recipe, load_recipe
 from edgead.datasets import open_dataset
 from edgead.training.settings import TrainSettings
 

@@ -16,7 +16,7 @@ from trainings import Workshop
 from edgead.allocation.choose import choose, residuals_for
 from edgead.allocation.plan import Limits, Plan
 from edgead.allocation.planner import measure_information
-from edgead.compile.recipe import load_recipe
+from edgead.compiler.recipe import load_recipe
 from edgead.cost.design_space import Space, configuration
 from edgead.cost.measure import Model, measure_models
 from edgead.cost.predict import CostModel, cost_model

@@ -19,9 +19,9 @@ import click
 import numpy as np
 from common import Row, json_option, quick_option, report
 
-from edgead.compile.from_run import compile_run
-from edgead.compile.gate import map_correlation
-from edgead.compile.recipe import load_recipe
+from edgead.compiler.from_run import compile_run
+from edgead.compiler.gate import map_correlation
+from edgead.compiler.recipe import load_recipe
 from edgead.errors import AccuracyGateError
 from edgead.profiles.target import Target, list_targets, read_target
 
@@ -51,7 +51,7 @@ def main(
 
 def _rules(*, quick: bool) -> list[Row]:
     """Refusals of every version of every Jetson, model by model, in float and quantized."""
-    from edgead.compile import tensorrt_rules
+    from edgead.compiler import tensorrt_rules
 
     targets = [target for target in list_targets() if target.engine == "tensorrt"]
     targets = [target for target in targets if target.name != "jetson-nano"]  # too old for edgead itself
@@ -97,8 +97,8 @@ def _models(*, quick: bool) -> Iterator[tuple[str, bytes]]:
 def _graph(
     family: str, preset: str, backbone: str | None, budgets: tuple[int, ...] | None, size: int = 128
 ) -> bytes:
-    from edgead.compile.export import onnx_from_model
-    from edgead.compile.tensorrt_graph import onnx_for_tensorrt
+    from edgead.compiler.export import onnx_from_model
+    from edgead.compiler.tensorrt_graph import onnx_for_tensorrt
     from edgead.models.families import model_family
     from edgead.models.inspection import fold_for_export
 
@@ -129,7 +129,7 @@ def _random(config: Any) -> Any:
 
 
 def _quantized(content: bytes, size: int = 128) -> bytes:
-    from edgead.compile.quantize import int8_onnx_from_onnx
+    from edgead.compiler.quantize import int8_onnx_from_onnx
 
     images = [*np.random.default_rng(0).integers(0, 256, (4, size, size, 3), np.uint8)]
     return int8_onnx_from_onnx(content, images, spec=load_recipe("tensorrt").quantization)
@@ -196,17 +196,17 @@ def _compiled(run_path: Path, target: Target, folder: Path) -> tuple[str, float,
 
 
 def _evaluated(graph: bytes, samples: Sequence[Any], run: Any) -> tuple[dict[str, Any], list[Any]]:
-    from edgead.evaluation.evaluator import evaluate
+    from edgead.evaluation.evaluator import evaluate_samples
 
     predict, answers = _predictor(graph, run)
-    return evaluate(predict, samples).summary(), answers
+    return evaluate_samples(predict, samples).summary(), answers
 
 
 def _predictor(graph: bytes, run: Any) -> tuple[Callable[[np.ndarray], Any], list[Any]]:
     """A predictor of a graph by the letter, and the list in which it keeps its answers."""
     import onnxruntime
 
-    from edgead.compile.export import INPUT, OUTPUTS
+    from edgead.compiler.export import INPUT, OUTPUTS
     from edgead.images import resize_image
     from edgead.map_and_score import MapAndScore
 

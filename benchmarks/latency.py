@@ -29,7 +29,7 @@ from common import ROOT, Row, json_option, median_ms, quick_option, report, time
 
 from edgead.bundle import Bundle, read_bundle
 from edgead.cli.options import threads_option
-from edgead.compile.recipe import load_recipe
+from edgead.compiler.recipe import load_recipe
 from edgead.runtime.inspector import Inspector
 
 

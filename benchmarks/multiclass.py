@@ -27,12 +27,12 @@ from trainings import Workshop, subset
 
 import edgead
 from edgead.bundle import read_bundle
-from edgead.compile.recipe import Recipe, load_recipe
+from edgead.compiler.recipe import Recipe, load_recipe
 from edgead.datasets import draw_demo, open_dataset
 from edgead.evaluation.evaluator import (
     Evaluation,
     Predict,
-    evaluate,
+    evaluate_samples,
     predictor_from_inspector,
     predictor_from_module,
 )
@@ -162,7 +162,7 @@ def _result(
 
 
 def _evaluated(predict: Predict, data: Mapping[str, Path]) -> dict[str, Evaluation]:
-    return {name: evaluate(predict, open_dataset(path).test) for name, path in data.items()}
+    return {name: evaluate_samples(predict, open_dataset(path).test) for name, path in data.items()}
 
 
 def _with_mad(figures: Mapping[str, float | None]) -> dict[str, float | None]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgead.bundle import Bundle
-from edgead.compile.recipe import Recipe
+from edgead.compiler.recipe import Recipe
 
 Image = NDArray[np.uint8]
 SIZE = 256
@@ -28,8 +28,8 @@ class Request:
 
 def untrained_bundle(folder: Path, *, images: int, calibration_images: int) -> Path:
     """Compile a model of the default configuration after one step of training: right for latency alone."""
-    from edgead.compile.from_run import compile_run
-    from edgead.compile.recipe import load_recipe
+    from edgead.compiler.from_run import compile_run
+    from edgead.compiler.recipe import load_recipe
     from edgead.datasets import draw_demo
     from edgead.profiles.target import read_target
     from edgead.training.settings import TrainSettings
@@ -52,7 +52,7 @@ def backbone_int8(name: str, stages: Sequence[int], images: Sequence[Image], *, 
 
     Folded, exported and quantized as compiled models are. It has no head, so that none stays in float.
     """
-    from edgead.compile.quantize import int8_onnx_from_onnx
+    from edgead.compiler.quantize import int8_onnx_from_onnx
 
     # Weights to the nearest step: other numbers, in the same time.
     spec = replace(recipe.quantization, keep_head_layers=0, keep_layers=(), weight_rounding="nearest")
@@ -63,8 +63,8 @@ def _backbone_onnx(name: str, stages: Sequence[int], shape: tuple[int, ...]) -> 
     import onnx
     import torch
 
-    from edgead.compile import export
-    from edgead.compile.simplify import simplify
+    from edgead.compiler import export
+    from edgead.compiler.simplify import simplify
     from edgead.models.backbones import build_backbone
     from edgead.models.folding import fold_backbone
 

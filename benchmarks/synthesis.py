@@ -23,7 +23,7 @@ import torch
 from common import RESULTS, ROOT, Row, json_option, quick_option, report
 from trainings import Trained, Workshop
 
-from edgead.compile.recipe import load_recipe
+from edgead.compiler.recipe import load_recipe
 from edgead.datasets import open_dataset
 from edgead.images import read_image, resize_image
 from edgead.synthesis import DEFAULT_MIX, SET_MIX

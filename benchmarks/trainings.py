@@ -16,12 +16,17 @@ import click
 import torch
 
 import edgead
-from edgead.compile.from_run import compile_run
-from edgead.compile.recipe import Recipe
+from edgead.compiler.from_run import compile_run
+from edgead.compiler.recipe import Recipe
 from edgead.datasets import open_dataset
 from edgead.datasets.products import Paths
 from edgead.errors import AccuracyGateError
-from edgead.evaluation.evaluator import Evaluation, evaluate, predictor_from_inspector, predictor_from_module
+from edgead.evaluation.evaluator import (
+    Evaluation,
+    evaluate_samples,
+    predictor_from_inspector,
+    predictor_from_module,
+)
 from edgead.models.inspection import InspectionModel
 from edgead.models.scoring.components import ScoreComponents
 from edgead.models.scoring.rule import fuse
@@ -97,7 +102,7 @@ class Workshop:
             self._seen = (run.path, {})
         remembering = _Remembering(model, self._seen[1])
         predict = predictor_from_module(remembering, height=run.height, width=run.width, rule=run.resize)
-        found = evaluate(predict, open_dataset(data).test)
+        found = evaluate_samples(predict, open_dataset(data).test)
         return Trained(run, found.summary(), _by_kind(found))
 
     def reweighted(self, trained: Trained, data: Path, *, score: Weights, map_: Weights) -> Trained:
@@ -123,7 +128,7 @@ class Workshop:
         """Compile; where the accuracy gate refuses, without a limit, to show what is lost."""
         out, said = self.bundle(run)
         with edgead.open(out) as inspector:
-            found = evaluate(predictor_from_inspector(inspector), open_dataset(data).test)
+            found = evaluate_samples(predictor_from_inspector(inspector), open_dataset(data).test)
         return Compiled(out, said, found.summary(), _by_kind(found))
 
 

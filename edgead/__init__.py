@@ -6,12 +6,41 @@ The names are loaded on first use, so that `import edgead` costs next to nothing
 from __future__ import annotations
 
 import importlib
-from typing import Any
+import logging
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgead.api.functions import compile, evaluate, train
+    from edgead.errors import EdgeadError
+    from edgead.runtime.inspector import Inspector, open
+    from edgead.runtime.line import get_include
+    from edgead.runtime.line.buffer import LineBuffer
+    from edgead.runtime.result import Region, Result
+    from edgead.training.settings import TrainSettings
 
 __version__ = "0.1.0"
 
+__all__ = [
+    "EdgeadError",
+    "Inspector",
+    "LineBuffer",
+    "Region",
+    "Result",
+    "TrainSettings",
+    "__version__",
+    "compile",
+    "evaluate",
+    "get_include",
+    "open",
+    "train",
+]
+
 _HOME = {
+    "train": "edgead.api.functions",
+    "compile": "edgead.api.functions",
+    "evaluate": "edgead.api.functions",
     "open": "edgead.runtime.inspector",
+    "TrainSettings": "edgead.training.settings",
     "Inspector": "edgead.runtime.inspector",
     "Result": "edgead.runtime.result",
     "Region": "edgead.runtime.result",
@@ -20,16 +49,7 @@ _HOME = {
     "EdgeadError": "edgead.errors",
 }
 
-__all__ = [
-    "EdgeadError",
-    "Inspector",
-    "LineBuffer",
-    "Region",
-    "Result",
-    "__version__",
-    "get_include",
-    "open",
-]
+logging.getLogger("edgead").addHandler(logging.NullHandler())
 
 
 def __getattr__(name: str) -> Any:
@@ -38,3 +58,7 @@ def __getattr__(name: str) -> Any:
     value = getattr(importlib.import_module(_HOME[name]), name)
     globals()[name] = value
     return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -14,13 +14,18 @@ import numpy as np
 
 import edgead
 from edgead.bench.latency import ClosedLoop, LatencyRun, measure_closed_loop, summarise_latency
-from edgead.compile.from_run import compile_run
-from edgead.compile.recipe import load_recipe
-from edgead.compile.stages import CompileReport, StageReport
+from edgead.compiler.from_run import compile_run
+from edgead.compiler.recipe import load_recipe
+from edgead.compiler.stages import CompileReport, StageReport
 from edgead.datasets import draw_demo, open_dataset
 from edgead.device.machine import describe_machine
 from edgead.errors import AccuracyGateError, TrainingError
-from edgead.evaluation.evaluator import Evaluation, evaluate, predictor_from_inspector, predictor_from_module
+from edgead.evaluation.evaluator import (
+    Evaluation,
+    evaluate_samples,
+    predictor_from_inspector,
+    predictor_from_module,
+)
 from edgead.files import write_bytes, write_json
 from edgead.images import read_image
 from edgead.learning.progress import OnProgress
@@ -142,9 +147,9 @@ class _Job:
         self._say("evaluating float and compiled on the drawn test images, timing")
         samples = open_dataset(data).test
         predict = predictor_from_module(trained.model(), height=trained.height, width=trained.width)
-        before = evaluate(predict, samples)
+        before = evaluate_samples(predict, samples)
         with edgead.open(compiled.path) as inspector:
-            after = evaluate(predictor_from_inspector(inspector), samples, keep_maps=True)
+            after = evaluate_samples(predictor_from_inspector(inspector), samples, keep_maps=True)
             latency = _measure(inspector, [read_image(sample.path) for sample in samples])
         seconds = time.monotonic() - started
         result = ProductResult(

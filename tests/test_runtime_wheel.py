@@ -24,7 +24,7 @@ sys.meta_path[:] = [f for f in sys.meta_path if not getattr(f, "__module__", "")
 from edgead.cli import main
 main(prog_name="edgead")
 """
-LEFT_OUT = ("training", "synthesis", "models", "compile")
+LEFT_OUT = ("training", "synthesis", "models", "compiler")
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 from typing import Any
 
 import click
@@ -118,16 +119,17 @@ def main() -> None:
     _show_log()
 
 
+class _Echo(logging.Handler):
+    """Shows a message as it is, on stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(record.getMessage(), err=True)
+
+
 def _show_log() -> None:
     """Messages of edgead's own log on stderr: that an engine is being built, which takes minutes."""
-    import logging
-
-    class Echo(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            click.echo(record.getMessage(), err=True)
-
     log = logging.getLogger("edgead")
-    if not log.handlers:
-        log.addHandler(Echo())
+    if not any(isinstance(handler, _Echo) for handler in log.handlers):
+        log.addHandler(_Echo())
         log.setLevel(logging.INFO)
         log.propagate = False

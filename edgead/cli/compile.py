@@ -12,7 +12,7 @@ from edgead.cli.options import json_option, threads_option, write_json
 from edgead.cli.progress import is_watched
 
 if TYPE_CHECKING:
-    from edgead.compile.stages import CompileReport, StageReport
+    from edgead.compiler.stages import CompileReport, StageReport
 
 
 @click.command()
@@ -61,7 +61,7 @@ def command(
     The run's data must still be where it was trained: training images calibrate, held-out ones judge. Exit
     status 3 when INT8 costs more accuracy than the recipe allows; nothing is written then.
     """
-    from edgead.compile.recipe import load_recipe
+    from edgead.compiler.recipe import load_recipe
     from edgead.errors import UsageError
     from edgead.profiles.target import read_target
 
@@ -73,7 +73,7 @@ def command(
         chosen = chosen.with_max_drop(max_drop)
     if is_watched():
         click.echo("Loading torch and the run ...", err=True)
-    from edgead.compile.from_run import compile_run  # after the checks: it loads torch, which takes seconds
+    from edgead.compiler.from_run import compile_run  # after the checks: it loads torch, which takes seconds
 
     report = compile_run(
         run,

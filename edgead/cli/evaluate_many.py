@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,6 @@ from edgead.cli.progress import progress_share
 from edgead.errors import DataError
 
 if TYPE_CHECKING:
-    from edgead.cli.evaluate import Subject
     from edgead.evaluation.evaluator import Predict
     from edgead.evaluation.model_table import ModelTable
 
@@ -28,7 +26,8 @@ def evaluate_many(
     out: Path,
     *,
     size: int,
-    open_subject: Callable[[Path], AbstractContextManager[Subject]],
+    engine: str | None,
+    threads: int | None,
     json_path: str | None,
 ) -> None:
     """Write table.md, .csv, .html and .json and a plot for each data set to `out`; print the rows.
@@ -36,6 +35,7 @@ def evaluate_many(
     table.json is written after each model and product: an interruption loses the one in work. Raises
     DataError at the end where some have no answer.
     """
+    from edgead.api.opened_model import open_model
     from edgead.evaluation.model_table import compare, find_datasets, find_models
 
     found = find_models(models)
@@ -43,15 +43,15 @@ def evaluate_many(
     out.mkdir(parents=True, exist_ok=True)
 
     @contextlib.contextmanager
-    def open_model(path: Path) -> Iterator[Predict]:
-        with open_subject(path) as subject:
-            yield subject.predict
+    def predictor_at(path: Path) -> Iterator[Predict]:
+        with open_model(path, engine=engine, threads=threads) as model:
+            yield model.predict
 
     with progress_share("Evaluating") as on_share:
         comparison = compare(
             found,
             datasets,
-            open_model=open_model,
+            open_model=predictor_at,
             size=size,
             left_out=left_out,
             on_entry=lambda so_far: write_json(str(out / f"{TABLE}.json"), so_far.to_json()),

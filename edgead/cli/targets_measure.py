@@ -124,7 +124,7 @@ def _make(folder: Path, precisions: Sequence[str], **drawn: Any) -> None:
         raise UsageError(f"{folder} is not an empty folder. Give a new one.")
     if is_watched():
         click.echo("Loading torch ...", err=True)
-    from edgead.cli.train import input_size_from_text
+    from edgead.cli.parsing import input_size_from_text
     from edgead.cost.design_space import Space
     from edgead.cost.probes import draw_configs, make_probes
     from edgead.files import write_bytes

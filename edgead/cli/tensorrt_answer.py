@@ -12,7 +12,7 @@ from edgead.cli.options import write_json
 from edgead.errors import DataError, GateError, UsageError
 
 if TYPE_CHECKING:
-    from edgead.compile.tensorrt_rules import Finding, Version
+    from edgead.compiler.tensorrt_rules import Finding, Version
 
 _MOST_BYTES = 2**31  # of an ONNX file, by its format
 ALL = "all"
@@ -21,7 +21,7 @@ ALL = "all"
 def answer_for_tensorrt(path: Path, name: str, json_path: str | None) -> None:
     """Print or write the findings; raises GateError (exit status 3) where a node is refused."""
     try:
-        from edgead.compile.tensorrt_rules import REFUSE, check_model, find_version, versions
+        from edgead.compiler.tensorrt_rules import REFUSE, check_model, find_version, versions
     except ImportError as error:
         raise UsageError(
             f"--tensorrt reads the graph, for which '{error.name}' is missing here. "

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgead.cli.options import json_option, write_json
+from edgead.cli.parsing import input_size_from_text, numbers_from_text
 from edgead.cli.stage_progress import stage_progress
 from edgead.cli.train_plan import PLAN_OPTIONS, plan_options, planned_settings
 from edgead.errors import TrainingError, UsageError
@@ -120,8 +121,8 @@ def settings_of_options(*, minutes: float | None, **chosen: Any) -> TrainSetting
     model = model_family(chosen["family"]).configure(
         chosen["preset"],
         backbone=chosen["backbone"],
-        stages=_numbers("--stages", chosen["stages"]),
-        channels=_numbers("--budgets", chosen["budgets"]),
+        stages=numbers_from_text("--stages", chosen["stages"]),
+        channels=numbers_from_text("--budgets", chosen["budgets"]),
         input_size=input_size_from_text(chosen["input_size"]),
     )
     given = {
@@ -150,27 +151,6 @@ def _sources(mix: str | None, anomaly_set: str | None) -> dict[str, Any]:
         anomaly_set = str(open_set(anomaly_set).path.resolve())
     usual = None if anomaly_set is None else dict(SET_MIX)
     return {"synthesis": usual if mix is None else parse_mix(mix), "anomaly_set": anomaly_set}
-
-
-def _numbers(option: str, text: str | None, *, separator: str = ",") -> tuple[int, ...] | None:
-    if text is None:
-        return None
-    try:
-        return tuple(int(part) for part in text.split(separator))
-    except ValueError:
-        raise UsageError(
-            f"{option}: expected whole numbers joined by '{separator}', found '{text}'."
-        ) from None
-
-
-def input_size_from_text(text: str | None) -> tuple[int, int] | None:
-    """(height, width) of "256" or "256x512"."""
-    sides = _numbers("--input-size", text, separator="x")
-    if sides is None:
-        return None
-    if len(sides) > 2:
-        raise UsageError(f"--input-size: expected one number, or height x width, found '{text}'.")
-    return sides[0], sides[-1]
 
 
 def _interrupted(out: Path) -> str:

@@ -128,7 +128,7 @@ def _check_without_target(wanted: list[str], *, plan_only: bool, others: tuple[o
 
 
 def _sizes(text: str | None) -> tuple[tuple[int, int], ...]:
-    from edgead.cli.train import input_size_from_text
+    from edgead.cli.parsing import input_size_from_text
 
     if text is None:
         return ()

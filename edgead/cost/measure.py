@@ -162,6 +162,8 @@ def _manifest(model: Model, engine: str) -> Manifest:
         precision=model.precision,
         input=InputSpec(height, width),
         output=OutputSpec(height // stride, width // stride, "none"),
+        family="realnet",
+        config=model.config,
     )
 
 

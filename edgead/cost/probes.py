@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from edgead.compile.export import onnx_from_model
-from edgead.compile.quantize import int8_onnx_from_onnx
-from edgead.compile.recipe import load_recipe
+from edgead.compiler.export import onnx_from_model
+from edgead.compiler.quantize import int8_onnx_from_onnx
+from edgead.compiler.recipe import load_recipe
 from edgead.cost.design_space import Space
 from edgead.errors import UsageError
 from edgead.models.backbones import build_backbone

@@ -1,6 +1,6 @@
 """Runs a predictor over labelled images and measures it: overall, by kind of defect, image by image.
 
-Every accuracy that edgead states, of a run in training, a compiled model or a bundle, comes from `evaluate`.
+Every accuracy that edgead states, of a run, a compiled model or a bundle, comes from here.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The result of `evaluate`; `pixel` is None where no anomalous image has a mask.
+    """The result of `evaluate_samples`; `pixel` is None where no anomalous image has a mask.
 
     Pixel figures are at `size` (height, width). An anomalous image without a mask counts in the image metrics
     alone (`without_mask`): which of its pixels are anomalous is not known.
@@ -169,7 +169,7 @@ def predictor_from_inspector(inspector: Inspects) -> Predict:
     return predict
 
 
-def evaluate(
+def evaluate_samples(
     predict: Predict,
     samples: Sequence[Sample],
     *,
@@ -269,8 +269,7 @@ def resized_mask(record: Record, size: tuple[int, int]) -> np.ndarray | None:
 def measure(answers: Sequence[MapAndScore], masks: Sequence[np.ndarray | None]) -> Measurement:
     """Measure answers to images in memory. `masks`: bool H W of each, None for a good image.
 
-    Maps are enlarged to the masks, as `evaluate` enlarges them. Raises DataError for answers that are not
-    finite.
+    Maps are enlarged to the masks, as `evaluate_samples` does. Raises DataError for answers not finite.
     """
     shape = next((mask.shape for mask in masks if mask is not None), None)
     scores = [float(answer.score) for answer in answers]

@@ -22,7 +22,7 @@ from typing import Any
 from edgead.datasets import ImageDataset, open_collection
 from edgead.datasets.listing import folders_in, some
 from edgead.errors import DataError, EdgeadError
-from edgead.evaluation.evaluator import Predict, evaluate
+from edgead.evaluation.evaluator import Predict, evaluate_samples
 from edgead.metrics import figures, mean_over_classes
 
 _RUN_FILE, _BUNDLE = "run.json", ".edgead"
@@ -210,7 +210,7 @@ def _entry(
     try:
         path = model.for_product(product.name)
         with open_model(path) as predict:
-            evaluation = evaluate(
+            evaluation = evaluate_samples(
                 predict, product.test, size=(size, size), with_thresholds=True, on_progress=on_progress
             )
     except EdgeadError as error:

@@ -92,6 +92,11 @@ class Inspector:
             self.engine.infer(bundle.reference.inputs[0])
 
     @property
+    def path(self) -> Path:
+        """The bundle's file."""
+        return self._path
+
+    @property
     def manifest(self) -> Manifest:
         """What the bundle says of itself."""
         return self._manifest

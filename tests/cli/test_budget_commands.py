@@ -102,6 +102,7 @@ def test_a_bundle_is_predicted_or_says_why_not(profile: Path):
     one: Measured = measured()[0]
     manifest = _manifest(Model(one.config, "int8", bytes), "onnxruntime")
     prediction = predict_bundle(manifest, target=str(profile), threads=1)
+    assert "missing" not in prediction, prediction
     assert prediction["ms"] == pytest.approx(one.ms, rel=0.1)
     assert any("engine" in note for note in prediction["notes"])
     assert "missing" in predict_bundle(manifest, target=None, threads=1)  # its target is no profile

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from edgead.cli import main
-from edgead.compile.tensorrt_rules import versions
+from edgead.compiler.tensorrt_rules import versions
 from tests.runtime.tiny_bundle import write_tiny_bundle
 
 

@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 
 from edgead.cli import main, stage_progress
 from edgead.cli.stage_progress import time_left
+from edgead.metrics import SUMMARY
 from edgead.training.loop import Progress
 from edgead.training.run import read_run
 from tests.training.small_training import draw_good
@@ -58,7 +59,7 @@ def test_json_on_stdout_is_all_of_stdout(data: Path, tmp_path: Path):
     assert answer["run"] == str(tmp_path / "run")
     assert answer["settings"]["false_alarm_rate"] == 0.1
     assert answer["threshold"]["good_images"] == 1
-    assert set(answer["validation"]) == {"image_auroc", "pixel_auroc", "au_pro"}
+    assert set(answer["validation"]) == {metric.key for metric in SUMMARY}
 
 
 def test_one_model_for_two_products(data: Path, tmp_path: Path):

@@ -10,7 +10,7 @@ import pytest
 
 from edgead.datasets import Sample, open_dataset
 from edgead.errors import DataError
-from edgead.evaluation.evaluator import evaluate
+from edgead.evaluation.evaluator import evaluate_samples
 from edgead.images import write_image
 from edgead.map_and_score import MapAndScore
 
@@ -42,7 +42,7 @@ def by_brightness(image):
 
 
 def test_a_perfect_predictor_reaches_one_everywhere(dataset):
-    found = evaluate(by_brightness, dataset.test, size=(32, 40))
+    found = evaluate_samples(by_brightness, dataset.test, size=(32, 40))
     assert set(found.summary().values()) == {1.0}
     assert {kind: m.count for kind, m in found.by_kind.items()} == {"scratch": 3, "dent": 2}
     assert all(set(kind.figures.values()) == {1.0} for kind in found.by_kind.values())
@@ -55,7 +55,7 @@ def test_kinds_are_measured_apart(dataset):
         bright = np.where(image[..., 0] > 200, 1, 0).astype(np.float32)
         return MapAndScore(bright, float(bright.max()))
 
-    found = evaluate(blind_to_dents, dataset.test, size=SIZE)
+    found = evaluate_samples(blind_to_dents, dataset.test, size=SIZE)
     assert found.by_kind["scratch"].figures["image_auroc"] == 1
     assert found.by_kind["dent"].figures["image_auroc"] == 0.5
     assert found.by_kind["dent"].figures["au_pro"] == pytest.approx(0.15)
@@ -66,7 +66,7 @@ def test_maps_on_a_coarse_grid_are_resized(dataset):
     def coarse(image):
         return MapAndScore(image[::4, ::4, 0].astype(np.float32), float(image.max()))
 
-    found = evaluate(coarse, dataset.test, size=SIZE, keep_maps=True)
+    found = evaluate_samples(coarse, dataset.test, size=SIZE, keep_maps=True)
     assert found.pixel is not None
     assert found.pixel.auroc > 0.95
     assert {r.anomaly_map.shape for r in found.records} == {(8, 10)}
@@ -76,7 +76,7 @@ def test_maps_on_a_coarse_grid_are_resized(dataset):
 def test_json_holds_no_nan_and_progress_counts(dataset):
     good = [s for s in dataset.test if not s.is_anomalous]
     seen = []
-    found = evaluate(by_brightness, good, size=SIZE, on_progress=lambda *step: seen.append(step))
+    found = evaluate_samples(by_brightness, good, size=SIZE, on_progress=lambda *step: seen.append(step))
     assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
     assert math.isnan(found.image.auroc)
     assert found.pixel is None
@@ -87,7 +87,7 @@ def test_json_holds_no_nan_and_progress_counts(dataset):
 
 def test_anomalous_images_without_mask_count_in_image_metrics_alone(dataset):
     bare = [Sample(s.path, s.kind) if s.kind == "dent" else s for s in dataset.test]
-    found = evaluate(by_brightness, bare, size=SIZE)
+    found = evaluate_samples(by_brightness, bare, size=SIZE)
     assert found.without_mask == 2
     assert found.by_kind["dent"].figures["image_auroc"] == 1
     assert found.by_kind["dent"].figures["au_pro"] is None
@@ -105,9 +105,9 @@ def test_anomalous_images_without_mask_count_in_image_metrics_alone(dataset):
 )
 def test_bad_predictions_name_the_image(dataset, prediction, message):
     with pytest.raises(DataError, match=message):
-        evaluate(lambda image: prediction, dataset.test, size=SIZE)
+        evaluate_samples(lambda image: prediction, dataset.test, size=SIZE)
 
 
 def test_no_samples():
     with pytest.raises(DataError, match="found none"):
-        evaluate(by_brightness, [])
+        evaluate_samples(by_brightness, [])

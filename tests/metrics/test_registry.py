@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import edgead
-from edgead.compile import gate
+from edgead.compiler import gate
 from edgead.evaluation import evaluator
 from edgead.map_and_score import MapAndScore
 from edgead.metrics import BY_KIND, GATED, METRICS, SUMMARY, registry

@@ -252,7 +252,7 @@ def test_views_without_a_context_are_refused_for_several_products():
 def test_the_exported_graph_tells_products_as_the_model_does():
     import onnxruntime
 
-    from edgead.compile.export import onnx_from_model
+    from edgead.compiler.export import onnx_from_model
 
     model = trained_like()
     pixels = torch.randint(0, 256, (8, 64, 64, 3), dtype=torch.uint8)

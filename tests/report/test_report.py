@@ -15,7 +15,7 @@ import pytest
 from edgead.bundle import ThresholdSpec
 from edgead.datasets import Sample
 from edgead.errors import DataError, UsageError
-from edgead.evaluation.evaluator import evaluate
+from edgead.evaluation.evaluator import evaluate_samples
 from edgead.images import write_image
 from edgead.map_and_score import MapAndScore
 from edgead.report import NOT_MEASURED, Latency, ReportData, latency_from_samples, pictures, write_report
@@ -60,7 +60,7 @@ def evaluation(tmp_path_factory):
         values = np.abs(image[::4, ::4, 0].astype(np.float32) - 100)
         return MapAndScore(values, float(values.max()))
 
-    return evaluate(predict, samples, size=(64, 64), keep_maps=True)
+    return evaluate_samples(predict, samples, size=(64, 64), keep_maps=True)
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +140,7 @@ def test_one_class_only(tmp_path, evaluation, kinds):
     records = [r for r in evaluation.records if r.kind in kinds]
     samples = [Sample(r.path, r.kind, r.mask_path) for r in records]
     maps = iter(records)
-    alone = evaluate(
+    alone = evaluate_samples(
         lambda image: MapAndScore((r := next(maps)).anomaly_map, r.score), samples, keep_maps=True
     )
     text = written(tmp_path, ReportData("One class", evaluation=alone))

@@ -34,7 +34,7 @@ class InvAD(InspectionNetwork):
     config: InvADConfig
     learns_from_anomalies = False
     last_part = "decoder"
-    kept_in_float = ("/bank/*",)  # edgead.compile.distances rounds it, its own way
+    kept_in_float = ("/bank/*",)  # edgead.compiler.distances rounds it, its own way
 
     def __init__(self, config: InvADConfig, backbone: Backbone, selection: FeatureSelection) -> None:
         super().__init__(config, backbone, selection)

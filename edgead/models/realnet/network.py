@@ -47,7 +47,7 @@ class RealNet(InspectionNetwork):
     config: RealNetConfig
     learns_from_anomalies = True
     last_part = "discriminator"
-    kept_in_float = ("/bank/*",)  # edgead.compile.distances rounds it, its own way
+    kept_in_float = ("/bank/*",)  # edgead.compiler.distances rounds it, its own way
 
     def __init__(self, config: RealNetConfig, backbone: Backbone, selection: FeatureSelection) -> None:
         super().__init__(config, backbone, selection)

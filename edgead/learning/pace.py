@@ -9,7 +9,7 @@ _UNTIMED_STEPS = 2  # the first wait for the workers and for kernels to be chose
 _LEAST_TIMED = 1
 _TIMING_SHARE = 0.1  # of the time, after which timing ends early
 _CONCLUDING_SHARE = 0.05  # of the time, kept for the held-out images at the end
-LEAST_STEPS = 50  # a training shorter than its own warm-up is none; it then takes longer than was asked for
+LEAST_STEPS = 50  # a training must be longer than its own warm-up, even if the given time is exceeded
 
 
 class Pace:

@@ -158,7 +158,7 @@ def good_batches(draw: Draw, first: int, end: int, *, size: int, seed: int, rank
 
 @contextmanager
 def _opencv_without_threads() -> Iterator[None]:
-    """End OpenCV's pool of threads before workers are forked: they would wait for ever for its threads.
+    """End OpenCV's pool of threads before workers are forked: they would wait for its threads without end.
 
     A forked process has the pool's bookkeeping and none of its threads. Without a pool, workers also run
     OpenCV on one thread each; the other cores belong to the training process.

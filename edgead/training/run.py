@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,7 @@ _FILES = (RUN_FILE, SPLIT_FILE, WEIGHTS_FILE, CHECKPOINT_FILE, HISTORY_FILE, PLA
 class RunRecord:
     """The content of run.json."""
 
+    schema_version: int
     name: str
     family: str
     settings: TrainSettings
@@ -59,7 +60,6 @@ class RunRecord:
     licences: Mapping[str, str]
     data_roots: tuple[str, ...]  # the folder of each product, in the order of training
     seconds: float
-    schema_version: int = SCHEMA_VERSION
 
     def __post_init__(self) -> None:
         self.selection.check()
@@ -69,7 +69,7 @@ class RunRecord:
 class Run(RunRecord):
     """A finished training."""
 
-    path: Path = field(kw_only=True)
+    path: Path
 
     @property
     def config(self) -> ModelConfig:
@@ -203,6 +203,7 @@ def write_run(
     write_json(folder / SPLIT_FILE, split)
     backbone = settings.model.backbone
     record = RunRecord(
+        schema_version=SCHEMA_VERSION,
         name=products.name,
         family=model.family,
         settings=settings,

@@ -156,7 +156,7 @@ def _require_listening(address: str) -> None:
 
 
 def _require(ray: Any, resources: Resources) -> None:
-    """Refuse resources that no machine has: Ray would wait for them for ever."""
+    """Refuse resources that no machine has: Ray would wait for them without end."""
     wanted = {"CPU": resources.cpus, "GPU": resources.gpus, "memory": resources.memory_gb * 2**30}
     machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     if any(all(have.get(name, 0) >= need for name, need in wanted.items()) for have in machines):

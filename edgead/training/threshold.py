@@ -1,4 +1,4 @@
-"""The threshold, from good images held out of training, with what may be said of its false alarms."""
+"""The threshold, from good images held out of training, and its rate of false alarms (false rejects)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def threshold_of_products(
 
     `products` names the product of each score. The joint false-alarm rate is that of a good part drawn from
     the products in their proportions; a product whose good parts score higher than the others' has more of
-    the alarms, so a line that knows which product it runs should set that product's own threshold.
+    the alarms, so on a line that knows which product it runs, set that product's own threshold.
     """
     joint = threshold_from_good(scores, map_peaks, false_alarm_rate=false_alarm_rate)
     names = list(dict.fromkeys(products))
@@ -63,7 +63,7 @@ def threshold_from_good(
     interval = binomtest(above, count).proportion_ci(_CONFIDENCE, method="exact")
     method = f"just above score {count - above} of {count}, in rising order, of good images held out"
     if expected > false_alarm_rate:
-        method += f"; {false_alarm_rate:.3g} was asked for, which takes {math.ceil(1 / false_alarm_rate) - 1}"
+        method += f"; a rate of {false_alarm_rate:.3g} needs {math.ceil(1 / false_alarm_rate) - 1} images"
     return ThresholdSpec(
         score=float(np.nextafter(np.float32(ordered[count - 1 - above]), np.float32(np.inf))),
         pixel=float(np.nextafter(np.float32(peaks[count - 1 - above]), np.float32(np.inf))),

@@ -42,10 +42,10 @@ def test_how_many_good_images_stay_above(count: int, rate: float, above: int):
 def test_the_rate_is_kept_where_there_are_enough_images_and_said_where_not():
     few = threshold_from_good([1.0] * 5, [1.0] * 5, false_alarm_rate=0.02)
     assert few.false_alarm_rate > 0.02
-    assert "0.02 was asked for, which takes 49" in few.method
+    assert "a rate of 0.02 needs 49 images" in few.method
     enough = threshold_from_good([1.0] * 49, [1.0] * 49, false_alarm_rate=0.02)
     assert enough.false_alarm_rate <= 0.02
-    assert "asked for" not in enough.method
+    assert "needs" not in enough.method
 
 
 @pytest.mark.parametrize(

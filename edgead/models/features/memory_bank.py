@@ -82,7 +82,7 @@ class MemoryBank(nn.Module):
     def without_repeated(self) -> MemoryBank:
         """The bank without the copies of the last prototype that fill it up: the same distances, sooner.
 
-        A bank that was never fitted, made to learn what a model costs, stays as large as it is.
+        A bank that was never fitted, made to measure what a model costs, stays as large as it is.
         """
         if self.prototypes.is_meta or not bool(self.prototypes.any()):
             return self

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from edgead.cli.options import json_option, write_json
-from edgead.cli.parsing import input_size_from_text, numbers_from_text
 from edgead.cli.stage_progress import stage_progress
+from edgead.cli.train_options import TrainOptions
 from edgead.cli.train_plan import PLAN_OPTIONS, plan_options, planned_settings
-from edgead.errors import TrainingError, UsageError
+from edgead.errors import TrainingError
 
 if TYPE_CHECKING:
     from edgead.training.run import Run
-    from edgead.training.settings import TrainSettings
 
 
 _PRESETS = (
@@ -35,7 +33,6 @@ _PRESETS = (
 @click.option("--minutes", type=float, help="Train for about this long, in place of --steps.")
 @click.option(
     "--model",
-    "family",
     default="realnet",
     show_default=True,
     metavar="FAMILY",
@@ -49,7 +46,9 @@ _PRESETS = (
 )
 @click.option("--backbone", metavar="NAME", help="The frozen network behind all.  [default: the preset's]")
 @click.option("--stages", metavar="LIST", help="Its stages in use, as in 1,2,3.  [default: the preset's]")
-@click.option("--budgets", metavar="LIST", help="Channels kept of each stage.  [default: the preset's]")
+@click.option(
+    "--channels", "--budgets", metavar="LIST", help="Channels kept of each stage.  [default: the preset's]"
+)
 @click.option("--input-size", metavar="SIZE", help="Height x width, as in 256 or 256x512.  [default: 256]")
 @click.option(
     "--synthesis",
@@ -88,12 +87,11 @@ def command(
     sizes are chosen by what they tell of synthetic anomalies and by what they cost on the device
     (`edgead targets measure`).
     """
-    asked = {name: chosen.pop(name) for name in PLAN_OPTIONS}
-    settings = settings_of_options(minutes=minutes, **chosen)
-    planned = planned_settings(data, out, settings, chosen, json_path=json_path, **asked)
-    if planned is None:
+    plan_choices = {name: chosen.pop(name) for name in PLAN_OPTIONS}
+    options = TrainOptions(minutes=minutes, **chosen)
+    settings = planned_settings(data, out, options, json_path=json_path, **plan_choices)
+    if settings is None:
         return
-    settings = planned
     from edgead.training.train import train
 
     try:
@@ -107,50 +105,6 @@ def command(
         write_json(json_path, _answer(run))
     if json_path != "-":
         _print(run)
-
-
-def settings_of_options(*, minutes: float | None, **chosen: Any) -> TrainSettings:
-    """The options as settings; what was not given is left to the defaults there."""
-    if minutes is not None and chosen["steps"] is not None:
-        raise UsageError("Give --steps or --minutes, not both: one decides the other.")
-    if chosen["textures"] is not None and not Path(chosen["textures"]).is_dir():
-        raise UsageError(f"--textures: expected a folder of images, {chosen['textures']} is none.")
-    from edgead.models.families import model_family
-    from edgead.training.settings import TrainSettings
-
-    model = model_family(chosen["family"]).configure(
-        chosen["preset"],
-        backbone=chosen["backbone"],
-        stages=numbers_from_text("--stages", chosen["stages"]),
-        channels=numbers_from_text("--budgets", chosen["budgets"]),
-        input_size=input_size_from_text(chosen["input_size"]),
-    )
-    given = {
-        name: chosen[name] for name in ("steps", "batch", "learning_rate", "seed", "false_alarm_rate")
-    } | {
-        **_sources(chosen["synthesis"], chosen["anomaly_set"]),
-        "texture_folder": chosen["textures"],
-    }
-    wanted = {name: value for name, value in given.items() if value is not None}
-    return replace(TrainSettings.of_preset(chosen["family"], chosen["preset"], model=model), **wanted)
-
-
-def _sources(mix: str | None, anomaly_set: str | None) -> dict[str, Any]:
-    """The mix of sources and the set that `sdas` draws from; a folder in place of a mix is a set."""
-    from edgead.synthesis import SET_MIX, parse_mix
-
-    if mix is not None and "=" not in mix and Path(mix).is_dir():
-        if anomaly_set is not None:
-            raise UsageError(
-                f"--synthesis names the folder {mix} and --anomaly-set another; give one of them."
-            )
-        mix, anomaly_set = None, mix
-    if anomaly_set is not None:
-        from edgead.synthesis.diffusion.sets import open_set
-
-        anomaly_set = str(open_set(anomaly_set).path.resolve())
-    usual = None if anomaly_set is None else dict(SET_MIX)
-    return {"synthesis": usual if mix is None else parse_mix(mix), "anomaly_set": anomaly_set}
 
 
 def _interrupted(out: Path) -> str:

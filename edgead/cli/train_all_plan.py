@@ -21,41 +21,20 @@ Paths are relative to the plan's folder.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from edgead.cli.train import settings_of_options
+from edgead.cli.train_options import TrainOptions
 from edgead.datasets import open_collection, open_dataset
 from edgead.errors import DataError, UsageError
 from edgead.profiles import read_toml
 from edgead.records import record_from
 from edgead.training.jobs import Job
-from edgead.training.settings import TrainSettings
 from edgead.training.spread import Resources
 
 NOTES = ".progress"  # below out: how far each training is
 _FOLDERS = ("textures", "anomaly_set")
-
-
-@dataclass(frozen=True)
-class _TrainOptions:
-    """Options of edgead train."""
-
-    model: str = "realnet"
-    preset: str = "compact"
-    backbone: str | None = None
-    stages: str | None = None
-    budgets: str | None = None
-    input_size: str | int | None = None
-    synthesis: str | None = None
-    anomaly_set: str | None = None
-    textures: str | None = None
-    batch: int | None = None
-    learning_rate: float | None = None
-    false_alarm_rate: float | None = None
-    steps: int | None = None
-    minutes: float | None = None
 
 
 @dataclass(frozen=True)
@@ -67,7 +46,7 @@ class _PlanFile:
     seeds: tuple[int, ...] = (0,)
     retries: int = 3
     products: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
-    train: _TrainOptions = field(default_factory=_TrainOptions)
+    train: TrainOptions = field(default_factory=TrainOptions)
     resources: Resources = field(default_factory=Resources)
 
     def __post_init__(self) -> None:
@@ -93,10 +72,13 @@ def read_plan(path: Path) -> TrainingPlan:
     Raises UsageError for what cannot be meant, DataError for a data set or a file that cannot be used.
     """
     plan = record_from(_PlanFile, _read(path), origin=str(path), error=UsageError)
+    if plan.train.seed is not None:
+        raise UsageError(f"{path}: seed in [train]; expected seeds = [0, 1, ...] at the top of the plan.")
     base = path.resolve().parent
     out = base / plan.out
     products = _products(plan, base, path)
-    settings = _settings(plan.train, base)
+    folders = {name: str(base / path) for name in _FOLDERS if (path := getattr(plan.train, name))}
+    settings = replace(plan.train, **folders).settings()
     jobs = tuple(
         Job(
             name=name,
@@ -118,9 +100,13 @@ def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise DataError(f"{path} is no file; expected a training plan. `edgead train-all --help` has one.")
     try:
-        return read_toml(path)
+        content = read_toml(path)
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read: {error}.") from error
+    train = content.get("train")
+    if isinstance(train, dict) and "budgets" in train:  # its name in earlier versions
+        train["channels"] = train.pop("budgets")
+    return content
 
 
 def _products(plan: _PlanFile, base: Path, path: Path) -> dict[str, tuple[str, ...]]:
@@ -146,10 +132,3 @@ def _products(plan: _PlanFile, base: Path, path: Path) -> dict[str, tuple[str, .
         if Path(name).name != name or name.startswith("."):
             raise UsageError(f"{path}: '{name}' cannot be the name of a product's run folder.")
     return products
-
-
-def _settings(train: _TrainOptions, base: Path) -> TrainSettings:
-    options: dict[str, Any] = asdict(train)
-    options |= {name: str(base / options[name]) for name in _FOLDERS if options[name]}
-    options["input_size"] = None if train.input_size is None else str(train.input_size)
-    return settings_of_options(family=options.pop("model"), seed=None, **options)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,6 +17,7 @@ from edgead.errors import UsageError
 
 if TYPE_CHECKING:
     from edgead.allocation.plan import Plan
+    from edgead.cli.train_options import TrainOptions
     from edgead.training.settings import TrainSettings
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -26,7 +27,7 @@ PLAN_OPTIONS = (
     "plan_report",
 )  # fmt: skip
 # What a plan chooses cannot be given as well.
-_CHOSEN_BY_PLAN = {"stages": "--stages", "budgets": "--budgets"}
+_CHOSEN_BY_PLAN = {"stages": "--stages", "channels": "--channels"}
 
 
 def plan_options(command: _F) -> _F:
@@ -50,8 +51,7 @@ def plan_options(command: _F) -> _F:
 def planned_settings(
     data: Sequence[Path],
     out: Path,
-    settings: TrainSettings,
-    chosen: Mapping[str, Any],
+    options: TrainOptions,
     *,
     json_path: str | None,
     target: str | None,
@@ -62,10 +62,11 @@ def planned_settings(
     input_sizes: str | None,
     **limits: float | None,
 ) -> TrainSettings | None:
-    """The settings with the network of the plan, or as they are without a budget; None: nothing to train.
+    """The settings of the options, with the plan's network where there is a budget; None: nothing to train.
 
     An unfinished training goes on with the plan that it was begun with.
     """
+    settings = options.settings()
     wanted = [name for name, value in limits.items() if value is not None]
     if target is None:
         _check_without_target(wanted, plan_only=plan_only, others=(precision, mode, input_sizes, plan_report))
@@ -75,9 +76,9 @@ def planned_settings(
     if len(data) != 1:
         raise UsageError("A budget is planned on the images of one product: give one folder.")
     for name, option in _CHOSEN_BY_PLAN.items():
-        if chosen[name] is not None:
+        if getattr(options, name) is not None:
             raise UsageError(f"{option} and a budget: the budget chooses them. Leave one of the two out.")
-    if input_sizes is not None and chosen["input_size"] is not None:
+    if input_sizes is not None and options.input_size is not None:
         raise UsageError("Give --input-size or --input-sizes, not both: the second is to choose among.")
     from edgead.allocation.plan import Limits
     from edgead.allocation.planner import Asked, kept_plan, plan_file, plan_training, planned

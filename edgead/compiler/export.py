@@ -134,7 +134,7 @@ def _check_size(model: nn.Module) -> None:
         millions = sum(tensor.numel() for tensor in tensors) / 1e6
         raise CompileError(
             f"The model's {millions:.0f} M weights take {size / 1e9:.1f} GB; an ONNX file holds "
-            f"{LARGEST_FILE / 1e9:.1f}. Train with fewer channels: --budgets, another --preset, or --target "
+            f"{LARGEST_FILE / 1e9:.1f}. Train with fewer channels: --channels, another --preset, or --target "
             "with --latency-ms."
         )
 

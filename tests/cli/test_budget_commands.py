@@ -39,7 +39,7 @@ REFUSED = [
     (("--target", "cpu", "--latency-ms", -1), "above 0"),
     (("--target", "cpu", "--latency-ms", "nan"), "above 0"),
     (("--target", "cpv", "--latency-ms", 5), "Did you mean cpu"),
-    (("--target", "cpu", "--latency-ms", 5, "--budgets", "8,8,8,8"), "Leave one of the two out"),
+    (("--target", "cpu", "--latency-ms", 5, "--channels", "8,8,8,8"), "Leave one of the two out"),
     (("--target", "cpu", "--latency-ms", 5, "--input-size", 128, "--input-sizes", 128), "not both"),
     (("--target", "cpu", "--latency-ms", 5), "edgead targets measure"),
     (("--target", "PROFILE", "--latency-ms", 5, "--preset", "paper"), "compact parts alone"),

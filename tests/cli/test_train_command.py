@@ -21,7 +21,7 @@ from edgead.training.run import read_run
 from tests.training.small_training import draw_good
 
 ROOT = Path(__file__).resolve().parents[2]
-SMALL = ["--stages", "2,3", "--budgets", "8,8", "--input-size", "64", "--batch", "4", "--steps", "2"]
+SMALL = ["--stages", "2,3", "--channels", "8,8", "--input-size", "64", "--batch", "4", "--steps", "2"]
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 
@@ -75,7 +75,7 @@ def test_one_model_for_two_products(data: Path, tmp_path: Path):
 
 WRONG: list[tuple[str, list[str], str]] = [
     ("both lengths", ["--steps", "3", "--minutes", "1"], "not both"),
-    ("letters for budgets", ["--budgets", "a,b"], "whole numbers"),
+    ("letters for channels", ["--channels", "a,b"], "whole numbers"),
     ("three sides", ["--input-size", "1x2x3"], "height x width"),
     ("an odd size", ["--input-size", "100"], "multiples of 64"),
     ("an unknown source", ["--synthesis", "seemless=1"], "Did you mean seamless"),
@@ -84,7 +84,7 @@ WRONG: list[tuple[str, list[str], str]] = [
     ("an unknown model", ["--model", "invadd"], "Did you mean invad"),
     ("a preset of another model", ["--preset", "lite"], "preset"),
     ("an unknown backbone", ["--backbone", "resnet81"], "Did you mean"),
-    ("a budget too few", ["--budgets", "1,2"], "one number for each"),
+    ("a budget too few", ["--channels", "1,2"], "one number for each"),
     ("no folder of textures", ["--textures", "/nowhere"], "--textures"),
     ("an odd batch", ["--batch", "3"], "even number"),
     ("no time", ["--minutes", "0"], "minutes must"),
@@ -187,3 +187,12 @@ def test_the_same_folder_twice_is_wrong_usage(data: Path, tmp_path: Path):
     done = invoke(data, data, "--out", tmp_path / "run")
     assert done.exit_code == 2
     assert "given twice" in done.stderr
+
+
+def test_the_old_spelling_of_channels_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    seen = []
+    monkeypatch.setattr("edgead.cli.train.planned_settings", lambda *args, **_: seen.append(args[2]))
+    for option in ("--channels", "--budgets"):
+        result = CliRunner().invoke(main, ["train", "d", "--out", str(tmp_path / "r"), option, "8,8"])
+        assert result.exit_code == 0, result.output
+    assert [options.channels for options in seen] == ["8,8", "8,8"]

@@ -88,7 +88,7 @@ def test_more_weights_than_a_file_holds_are_refused_before_the_minutes() -> None
     model = StandIn()
     model.register_buffer("huge", torch.empty(2**29, device="meta"))
     with pytest.raises(
-        CompileError, match=r"537 M weights take 2\.1 GB; an ONNX file holds 2\.1\. .*--budgets"
+        CompileError, match=r"537 M weights take 2\.1 GB; an ONNX file holds 2\.1\. .*--channels"
     ):
         onnx_from_model(model, height=SIZE, width=SIZE)
 

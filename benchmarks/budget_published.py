@@ -26,7 +26,7 @@ from edgead.cost.published import (
     same_device,
     same_device_or_family,
 )
-from edgead.models.realnet.presets import realnet_config
+from edgead.models.realnet.config import RealNetConfig
 from edgead.profiles.target import Target, list_targets
 
 # The devices and networks that the bar is stated for.
@@ -93,7 +93,7 @@ def _both_left_out(points: Sequence[PublishedPoint]) -> list[Row]:
 
 def prediction_rows(model: AnalyticModel) -> list[Row]:
     """The default RealNet on every Jetson and power mode, in the target's first precision: predictions."""
-    layers = layers_of(realnet_config())
+    layers = layers_of(RealNetConfig())
     rows = []
     for target in _jetsons():
         for mode in target.modes:

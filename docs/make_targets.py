@@ -12,7 +12,7 @@ from pathlib import Path
 from edgead.cost.analytic import PUBLISHED
 from edgead.cost.layers import Layer, layers_of
 from edgead.files import write_bytes
-from edgead.models.realnet.presets import realnet_config
+from edgead.models.realnet.config import RealNetConfig
 from edgead.profiles.figures import Figure
 from edgead.profiles.target import Target, list_targets
 
@@ -68,7 +68,7 @@ def figures(targets: Iterable[Target]) -> list[str]:
 
 def predictions(targets: Iterable[Target]) -> list[str]:
     """Latency and memory of the default model on each Jetson and mode."""
-    layers = layers_of(realnet_config())
+    layers = layers_of(RealNetConfig())
     head = ["Target", "Mode", "Precision", "Latency, ms", "Weights and maps, MB"]
     rows = [
         _prediction(layers, target, name)
@@ -81,7 +81,7 @@ def predictions(targets: Iterable[Target]) -> list[str]:
 
 def predictions_by_target(targets: Iterable[Target]) -> list[str]:
     """Latency and memory of the default model on each Jetson, the default mode first."""
-    layers = layers_of(realnet_config())
+    layers = layers_of(RealNetConfig())
     rows = []
     for target in targets:
         if not target.name.startswith("jetson-") or not target.modes:

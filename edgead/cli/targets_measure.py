@@ -128,10 +128,10 @@ def _make(folder: Path, precisions: Sequence[str], **drawn: Any) -> None:
     from edgead.cost.design_space import Space
     from edgead.cost.probes import draw_configs, make_probes
     from edgead.files import write_bytes
-    from edgead.models.realnet.presets import realnet_config
+    from edgead.models.realnet.config import RealNetConfig
 
     size = input_size_from_text(drawn["input_size"])
-    base = realnet_config(backbone=drawn["backbone"], input_size=size)
+    base = RealNetConfig().with_choices(backbone=drawn["backbone"], input_size=size)
     configs = draw_configs(Space(base), drawn["count"], seed=drawn["seed"])
     index = []
     with progress_share("Making models") as on_progress:

@@ -34,7 +34,6 @@ from edgead.training.jobs import Job
 from edgead.training.spread import Resources
 
 NOTES = ".progress"  # below out: how far each training is
-_FOLDERS = ("textures", "anomaly_set")
 
 
 @dataclass(frozen=True)
@@ -77,8 +76,12 @@ def read_plan(path: Path) -> TrainingPlan:
     base = path.resolve().parent
     out = base / plan.out
     products = _products(plan, base, path)
-    folders = {name: str(base / path) for name in _FOLDERS if (path := getattr(plan.train, name))}
-    settings = replace(plan.train, **folders).settings()
+    train = plan.train
+    settings = replace(
+        train,
+        textures=train.textures and str(base / train.textures),
+        anomaly_set=train.anomaly_set and str(base / train.anomaly_set),
+    ).settings()
     jobs = tuple(
         Job(
             name=name,

@@ -12,7 +12,6 @@ from edgead.errors import UsageError
 from edgead.models.backbones import feature_info
 from edgead.models.backbones.base import STAGES
 from edgead.models.realnet.config import RealNetConfig
-from edgead.models.realnet.presets import realnet_config
 
 _WIDTHS = (8, 16, 24, 32, 48, 64, 96)
 _RESIDUALS = (16, 32, 48, 64, 96, 128, 192, 256)
@@ -34,7 +33,7 @@ def configuration(
 
     The discriminator is as wide, for what it reads, as the default one. A bank of size 0 is none.
     """
-    config = realnet_config(
+    config = RealNetConfig().with_choices(
         stages=stages, channels=channels, backbone=base.backbone, input_size=base.input_size
     )
     bank_stages = config.bank_stages if bank_size else ()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, ClassVar, TypeVar, cast
 
 from edgead.errors import UsageError
-from edgead.models.backbones.base import FeatureInfo
+from edgead.models.backbones.base import STAGES, FeatureInfo
 from edgead.records import record_from
 
 # Names that fields had in earlier runs, bundles, plans and measurements.
@@ -42,6 +42,37 @@ class ModelConfig(abc.ABC):
     @abc.abstractmethod
     def facts(self) -> dict[str, str]:
         """The network in words, for a report."""
+
+    @abc.abstractmethod
+    def fields_for(self, stages: tuple[int, ...], channels: tuple[int, ...] | None) -> dict[str, Any]:
+        """The fields that follow from a choice of stages and of channels kept of each; None: its own ones."""
+
+    def with_choices(
+        self: C,
+        *,
+        backbone: str | None = None,
+        stages: Sequence[int] | None = None,
+        channels: Sequence[int] | None = None,
+        input_size: tuple[int, int] | None = None,
+    ) -> C:
+        """The configuration with other choices in it; None: as it is. `input_size` is (height, width).
+
+        Raises UnknownNameError and UsageError for what does not fit together.
+        """
+        kept = self.stages if stages is None else tuple(stages)
+        if not kept or list(kept) != sorted(set(kept) & set(STAGES)):
+            found = ", ".join(map(str, kept)) or "none"
+            raise UsageError(f"Stages are one or more of 1, 2, 3, 4 in rising order, got {found}.")
+        height, width = input_size or self.input_size
+        changed: C = replace(
+            cast(Any, self),
+            backbone=backbone or self.backbone,
+            stages=kept,
+            input_height=height,
+            input_width=width,
+            **self.fields_for(kept, None if channels is None else tuple(channels)),
+        )
+        return changed
 
     def to_json(self) -> dict[str, Any]:
         content = asdict(cast(Any, self))  # subclasses are dataclasses

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from edgead.errors import UnknownNameError, UsageError
 from edgead.models.backbones import Backbone
@@ -20,21 +20,18 @@ from edgead.models.invad.config import InvADConfig
 from edgead.models.invad.network import InvAD
 from edgead.models.invad.presets import PRESETS as INVAD_PRESETS
 from edgead.models.invad.presets import TRAINING as INVAD_TRAINING
-from edgead.models.invad.presets import invad_config
 from edgead.models.network import InspectionNetwork
 from edgead.models.preset_training import PresetTraining
 from edgead.models.realnet.config import RealNetConfig
 from edgead.models.realnet.network import RealNet
 from edgead.models.realnet.presets import PRESETS as REALNET_PRESETS
 from edgead.models.realnet.presets import TRAINING as REALNET_TRAINING
-from edgead.models.realnet.presets import realnet_config
 from edgead.plugins import entries, load
 
 GROUP = "edgead.model_families"
 
 __all__ = [
     "GROUP",
-    "Configure",
     "ModelFamily",
     "PresetTraining",
     "build_network",
@@ -44,21 +41,6 @@ __all__ = [
 ]
 
 
-class Configure(Protocol):
-    """Makes a configuration from a preset's; what is None stays as the preset has it."""
-
-    def __call__(
-        self,
-        preset: str = ...,
-        *,
-        backbone: str | None = None,
-        stages: Sequence[int] | None = None,
-        channels: Sequence[int] | None = None,
-        input_size: tuple[int, int] | None = None,
-    ) -> ModelConfig:
-        """`input_size` is (height, width). Raises UnknownNameError and UsageError."""
-
-
 @dataclass(frozen=True)
 class ModelFamily:
     """One kind of model; `training` maps presets to the settings of a training that go with them."""
@@ -66,19 +48,34 @@ class ModelFamily:
     config: type[ModelConfig]
     network: Callable[[Any, Backbone, FeatureSelection], InspectionNetwork]
     presets: Mapping[str, ModelConfig]
-    configure: Configure
     training: Mapping[str, PresetTraining] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
         return self.config.family
 
+    def configure(
+        self,
+        preset: str = "compact",
+        *,
+        backbone: str | None = None,
+        stages: Sequence[int] | None = None,
+        channels: Sequence[int] | None = None,
+        input_size: tuple[int, int] | None = None,
+    ) -> ModelConfig:
+        """A preset `with_choices`; UnknownNameError lists near matches of its name."""
+        if preset not in self.presets:
+            raise UnknownNameError("preset", preset, self.presets)
+        return self.presets[preset].with_choices(
+            backbone=backbone, stages=stages, channels=channels, input_size=input_size
+        )
+
 
 _BUILT_IN = {
     family.name: family
     for family in (
-        ModelFamily(RealNetConfig, RealNet, REALNET_PRESETS, realnet_config, REALNET_TRAINING),
-        ModelFamily(InvADConfig, InvAD, INVAD_PRESETS, invad_config, INVAD_TRAINING),
+        ModelFamily(RealNetConfig, RealNet, REALNET_PRESETS, REALNET_TRAINING),
+        ModelFamily(InvADConfig, InvAD, INVAD_PRESETS, INVAD_TRAINING),
     )
 }
 

@@ -13,7 +13,7 @@ from edgead.cli.bench_prediction import predict_bundle
 from edgead.cost.measure import Model, measure_models
 from edgead.cost.probes import make_probes
 from edgead.cost.profile_file import profile_with_table
-from edgead.models.realnet.presets import realnet_config
+from edgead.models.realnet.config import RealNetConfig
 from edgead.profiles import read_data_text
 from edgead.profiles.target import read_target
 from tests.allocation.known_device import BASE, DEVICE, measured
@@ -85,7 +85,7 @@ def test_measuring_refuses_what_cannot_be_meant(options: tuple[object, ...], mes
 
 def test_models_are_measured_by_the_engine_that_runs_them():
     # One stage alone has one view: nothing is joined, and the score keeps its name all the same.
-    small = realnet_config(stages=(1,), channels=(8,), input_size=(128, 128))
+    small = RealNetConfig().with_choices(stages=(1,), channels=(8,), input_size=(128, 128))
     probes = list(make_probes([small], ["f32"]))
     models = [Model(one.config.to_json(), one.precision, lambda one=one: one.model) for one in probes]
     measure_models(models, engine="openvino", threads=1, rounds=1)

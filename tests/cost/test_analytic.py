@@ -14,7 +14,7 @@ from edgead.cost.layers import Layer, layers_of
 from edgead.cost.prediction import PUBLISHED_POINTS
 from edgead.cost.published import observations, predict_left_out, read_published_points, same_device
 from edgead.errors import UnknownNameError, UsageError
-from edgead.models.realnet.presets import realnet_config
+from edgead.models.realnet.config import RealNetConfig
 from edgead.profiles.figures import Figure
 from edgead.profiles.target import Mode, Target, read_target
 
@@ -125,7 +125,7 @@ class TestPrediction:
         assert MODEL.predict([*layers, layer("pool")], target(), precision="int8").total_ms > before
 
     def test_a_lower_power_mode_is_slower(self):
-        layers = layers_of(realnet_config())
+        layers = layers_of(RealNetConfig())
         times = [
             PUBLISHED.predict(layers, read_target("jetson-orin"), mode=name, precision="int8").total_ms
             for name in ("MAXN", "50W", "30W", "15W")

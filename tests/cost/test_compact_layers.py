@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from edgead.cost import compact_layers as parts
 from edgead.cost.layers import Layer, layers_of
 from edgead.models.realnet.config import RealNetConfig
-from edgead.models.realnet.presets import realnet_config
 
 CHANNELS = {1: 24, 2: 40, 3: 112, 4: 320}
 
@@ -20,7 +19,7 @@ CHANNELS = {1: 24, 2: 40, 3: 112, 4: 320}
 def configs(draw: st.DrawFn) -> RealNetConfig:
     stages = tuple(sorted(draw(st.sets(st.sampled_from((1, 2, 3, 4)), min_size=1))))
     budgets = tuple(draw(st.integers(2, CHANNELS[stage])) for stage in stages)
-    base = realnet_config(
+    base = RealNetConfig().with_choices(
         stages=stages, channels=budgets, input_size=draw(st.sampled_from([(128, 128), (128, 192)]))
     )
     most = sum(budgets)

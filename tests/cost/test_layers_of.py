@@ -10,16 +10,18 @@ from edgead.cost.layers import Layer, layers_of
 from edgead.models.backbones import build_backbone
 from edgead.models.families import build_network
 from edgead.models.invad.config import InvADConfig
-from edgead.models.invad.presets import invad_config
+from edgead.models.invad.presets import PRESETS as INVAD_PRESETS
 from edgead.models.realnet.config import RealNetConfig
-from edgead.models.realnet.presets import realnet_config
+from edgead.models.realnet.presets import PRESETS
 from tests.models.networks import build_realnet
 
 CONFIGS = {
     "compact": RealNetConfig(),
-    "two stages, wide": realnet_config(stages=(2, 3), input_size=(128, 256)),
+    "two stages, wide": RealNetConfig().with_choices(stages=(2, 3), input_size=(128, 256)),
     "without selection and bank": RealNetConfig(residual_count=0, bank_stages=(), residual_map_stages=()),
-    "paper": realnet_config("paper", backbone="resnet18", channels=(64, 128, 64, 64), input_size=(128, 128)),
+    "paper": PRESETS["paper"].with_choices(
+        backbone="resnet18", channels=(64, 128, 64, 64), input_size=(128, 128)
+    ),
 }
 
 
@@ -73,7 +75,7 @@ def test_a_depthwise_convolution_is_told_apart():
     assert {"conv", "depthwise"} <= kinds
 
 
-@pytest.mark.parametrize("config", [InvADConfig(), invad_config("lite")], ids=["compact", "published"])
+@pytest.mark.parametrize("config", [InvADConfig(), INVAD_PRESETS["lite"]], ids=["compact", "published"])
 def test_another_family_is_told_by_its_own_parts(config: InvADConfig):
     layers = layers_of(config)
     parts = {"backbone", "style", "decoder", "score"} | ({"bank"} if config.bank_stages else set())

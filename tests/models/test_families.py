@@ -108,9 +108,7 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "@dataclass(frozen=True)\n"
         "class MyConfig(realnet.config):\n"
         "    family, title = 'mynet', 'MyNet'\n"
-        "def configure(preset='compact', **changes):\n"
-        "    return MyConfig(**vars(realnet.configure(preset, **changes)))\n"
-        "FAMILY = ModelFamily(MyConfig, realnet.network, {'compact': MyConfig()}, configure)\n"
+        "FAMILY = ModelFamily(MyConfig, realnet.network, {'compact': MyConfig()})\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "my_models", raising=False)

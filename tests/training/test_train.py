@@ -109,10 +109,8 @@ def test_two_processes_write_one_run(data: Path, tmp_path: Path):
         "run = train(sys.argv[1], sys.argv[2], settings=settings(steps=3))\n"
         "print('RUN' if run else 'NONE')\n"
     )
-    launched = python(
-        "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script),
-        str(data), str(tmp_path / "out"), PYTHONPATH=str(ROOT),
-    )  # fmt: skip
+    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    launched = python(*torchrun, str(script), str(data), str(tmp_path / "out"), PYTHONPATH=str(ROOT))
     assert launched.returncode == 0, launched.stderr
     assert sorted(launched.stdout.split()) == ["NONE", "RUN"]
     assert read_run(tmp_path / "out").settings.batch == 4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from edgead.errors import UnknownNameError, UsageError
 from edgead.models.backbones import feature_info
@@ -52,6 +53,17 @@ class InvADConfig(ModelConfig):
             self._check_channels(infos)
         deepest = infos[-1].stride
         self._check_input(multiple=deepest, least=2 * deepest, reason="the deepest stride")
+
+    def fields_for(self, stages: tuple[int, ...], channels: tuple[int, ...] | None) -> dict[str, Any]:
+        """Fewer stages leave less to invert and less in the memory bank."""
+        widths = dict(zip(self.inverted_stages, self.widths, strict=True))
+        inverted = tuple(stage for stage in self.inverted_stages if stage in stages)
+        return {
+            "channels": self.channels if channels is None else channels,
+            "inverted_stages": inverted,
+            "widths": tuple(widths[stage] for stage in inverted),
+            "bank_stages": tuple(stage for stage in self.bank_stages if stage in stages),
+        }
 
     def grid(self, stage: int) -> tuple[int, int]:
         """(height, width) of a stage's feature maps."""

@@ -1,11 +1,9 @@
-"""Configurations of InvAD by name, and their adaptation to other backbones, stages and sizes."""
+"""Configurations of InvAD by name, and how they are trained."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
-from edgead.errors import UnknownNameError
 from edgead.models.invad.config import InvADConfig
 from edgead.models.preset_training import PresetTraining
 
@@ -28,35 +26,3 @@ TRAINING: dict[str, PresetTraining] = {
     "lite": _PUBLISHED_TRAINING,
     "paper": _PUBLISHED_TRAINING,
 }
-
-
-def invad_config(
-    preset: str = "compact",
-    *,
-    backbone: str | None = None,
-    stages: Sequence[int] | None = None,
-    channels: Sequence[int] | None = None,
-    input_size: tuple[int, int] | None = None,
-) -> InvADConfig:
-    """A preset with other choices in it; `input_size` is (height, width).
-
-    Fewer stages leave less to invert and less in the memory bank. Raises UnknownNameError and UsageError.
-    """
-    if preset not in PRESETS:
-        raise UnknownNameError("preset", preset, PRESETS)
-    config = PRESETS[preset]
-    kept = config.stages if stages is None else tuple(stages)
-    inverted = tuple(stage for stage in config.inverted_stages if stage in kept)
-    widths = dict(zip(config.inverted_stages, config.widths, strict=True))
-    height, width = input_size or config.input_size
-    return replace(
-        config,
-        backbone=backbone or config.backbone,
-        stages=kept,
-        channels=config.channels if channels is None else tuple(channels),
-        inverted_stages=inverted,
-        widths=tuple(widths[stage] for stage in inverted),
-        bank_stages=tuple(stage for stage in config.bank_stages if stage in kept),
-        input_height=height,
-        input_width=width,
-    )

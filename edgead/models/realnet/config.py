@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from edgead.errors import UnknownNameError, UsageError
 from edgead.models.backbones import feature_info
@@ -58,6 +59,21 @@ class RealNetConfig(ModelConfig):
             )
         deepest = 2 * infos[-1].stride
         self._check_input(multiple=deepest, least=2 * deepest, reason="twice the deepest stride")
+
+    def fields_for(self, stages: tuple[int, ...], channels: tuple[int, ...] | None) -> dict[str, Any]:
+        """Stages keep their own channels and widths. The grid moves to the shallowest stage where its own is
+        gone; residuals in the map and the memory bank keep the stages that are left.
+        """
+        positions = [self.stages.index(stage) for stage in stages]
+        chosen = tuple(self.channels[k] for k in positions) if channels is None else channels
+        return {
+            "channels": chosen,
+            "reconstruction_widths": tuple(self.reconstruction_widths[k] for k in positions),
+            "grid_stage": self.grid_stage if self.grid_stage in stages else stages[0],
+            "residual_map_stages": tuple(k for k in self.residual_map_stages if k in stages),
+            "bank_stages": tuple(k for k in self.bank_stages if k in stages),
+            "residual_count": min(self.residual_count, 2 * sum(chosen)),
+        }
 
     @property
     def map_size(self) -> tuple[int, int]:

@@ -1,12 +1,9 @@
-"""Configurations of RealNet by name, and their adaptation to other backbones, stages and sizes."""
+"""Configurations of RealNet by name, and how they are trained."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
-from edgead.errors import UnknownNameError, UsageError
-from edgead.models.backbones.base import STAGES
 from edgead.models.preset_training import PresetTraining
 from edgead.models.realnet.config import RealNetConfig
 
@@ -36,44 +33,3 @@ TRAINING: dict[str, PresetTraining] = {
     "multi-class": _MULTI_CLASS_TRAINING,
     "paper-multi-class": _MULTI_CLASS_TRAINING,
 }
-
-
-def realnet_config(
-    preset: str = "compact",
-    *,
-    backbone: str | None = None,
-    stages: Sequence[int] | None = None,
-    channels: Sequence[int] | None = None,
-    input_size: tuple[int, int] | None = None,
-) -> RealNetConfig:
-    """A preset with other choices in it; `input_size` is (height, width).
-
-    Fewer stages keep their own channels and widths. The grid moves to the shallowest stage left when its own
-    is gone; residuals in the map and the memory bank keep the stages that they can. Raises UnknownNameError
-    and UsageError.
-    """
-    if preset not in PRESETS:
-        raise UnknownNameError("preset", preset, PRESETS)
-    config = PRESETS[preset]
-    kept = config.stages if stages is None else tuple(stages)
-    if not kept or list(kept) != sorted(set(kept) & set(STAGES)):
-        found = ", ".join(map(str, kept)) or "none"
-        raise UsageError(f"Stages are one or more of 1, 2, 3, 4 in rising order, got {found}.")
-    positions = [config.stages.index(stage) for stage in kept]
-    chosen = (
-        tuple(config.channels[position] for position in positions) if channels is None else tuple(channels)
-    )
-    height, width = input_size or config.input_size
-    return replace(
-        config,
-        backbone=backbone or config.backbone,
-        stages=kept,
-        channels=chosen,
-        reconstruction_widths=tuple(config.reconstruction_widths[position] for position in positions),
-        grid_stage=config.grid_stage if config.grid_stage in kept else kept[0],
-        residual_map_stages=tuple(stage for stage in config.residual_map_stages if stage in kept),
-        bank_stages=tuple(stage for stage in config.bank_stages if stage in kept),
-        residual_count=min(config.residual_count, 2 * sum(chosen)),
-        input_height=height,
-        input_width=width,
-    )

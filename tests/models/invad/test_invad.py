@@ -16,20 +16,26 @@ from torch import Tensor, nn
 from benchmarks.network_cost import Cost, count_cost
 from edgead.errors import UnknownNameError, UsageError
 from edgead.models.backbones import build_backbone
-from edgead.models.families import build_network
+from edgead.models.families import build_network, model_family
 from edgead.models.inspection import InspectionModel, fold_for_export
 from edgead.models.invad.config import InvADConfig
 from edgead.models.invad.network import InvAD, cosine_distance, smoothed
 from edgead.models.invad.parts.style_modulation import EqualConv, StyledConv, normalise_map
-from edgead.models.invad.presets import PRESETS, invad_config
+from edgead.models.invad.presets import PRESETS
 from edgead.models.network import FeatureBatch
 from edgead.models.scoring.rule import ScoreRule, fit_rule
 from tests.training.small_training import INVAD_CONFIG
 
 PUBLISHED = replace(
-    INVAD_CONFIG, decoder="published", standardised=False, stages=(1, 2), inverted_stages=(1, 2),
-    widths=(8, 8), bank_stages=(), backbone="resnet18",
-)  # fmt: skip
+    INVAD_CONFIG,
+    decoder="published",
+    standardised=False,
+    stages=(1, 2),
+    inverted_stages=(1, 2),
+    widths=(8, 8),
+    bank_stages=(),
+    backbone="resnet18",
+)
 
 
 def cost_of(config: InvADConfig) -> Cost:
@@ -228,10 +234,10 @@ def test_names_that_are_none():
     with pytest.raises(UnknownNameError, match="compact"):
         replace(InvADConfig(), decoder="compakt")
     with pytest.raises(UnknownNameError, match="lite"):
-        invad_config("light")
+        model_family("invad").configure("light")
 
 
 def test_fewer_stages_leave_less_to_invert():
-    config = invad_config(stages=(2, 3))
+    config = InvADConfig().with_choices(stages=(2, 3))
     assert (config.inverted_stages, config.widths, config.bank_stages) == ((2, 3), (64, 96), (3,))
     assert config.map_size == (32, 32)

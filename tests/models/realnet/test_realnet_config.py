@@ -10,8 +10,9 @@ import torch
 
 from benchmarks.network_cost import count_cost
 from edgead.errors import DataError, UnknownNameError, UsageError
+from edgead.models.families import model_family
 from edgead.models.realnet.config import RealNetConfig
-from edgead.models.realnet.presets import PRESETS, realnet_config
+from edgead.models.realnet.presets import PRESETS
 from tests.models.networks import build_realnet
 
 REFUSED: list[tuple[str, dict[str, Any], str]] = [
@@ -79,7 +80,7 @@ def test_the_map_has_the_size_that_the_configuration_says(
 
 
 def test_the_papers_configuration_builds_at_its_published_size():
-    config = realnet_config("paper")
+    config = PRESETS["paper"]
     with torch.device("meta"):
         network = build_realnet(config, weights=None).eval()
         maps = network.backbone(torch.zeros(1, 3, 256, 256))
@@ -95,7 +96,10 @@ def test_the_papers_configuration_builds_at_its_published_size():
 def test_the_discriminator_sees_the_residuals_that_the_configuration_names(kind: str, power: int):
     torch.manual_seed(0)
     config = replace(
-        realnet_config("compact", input_size=(128, 128)), residual_kind=kind, residual_count=0, bank_stages=()
+        RealNetConfig().with_choices(input_size=(128, 128)),
+        residual_kind=kind,
+        residual_count=0,
+        bank_stages=(),
     )
     network = build_realnet(config, weights=None).eval()
     seen: list[torch.Tensor] = []
@@ -113,7 +117,7 @@ def test_the_papers_presets_square_their_residuals():
 
 
 def test_fewer_stages_keep_their_own_numbers():
-    config = realnet_config(stages=(3, 4))
+    config = RealNetConfig().with_choices(stages=(3, 4))
     whole = RealNetConfig()
     assert config.channels == whole.channels[2:]
     assert config.reconstruction_widths == whole.reconstruction_widths[2:]
@@ -122,7 +126,7 @@ def test_fewer_stages_keep_their_own_numbers():
 
 
 def test_other_choices_take_the_place_of_the_presets():
-    config = realnet_config(backbone="resnet18", channels=(8, 8, 8, 8), input_size=(128, 256))
+    config = RealNetConfig().with_choices(backbone="resnet18", channels=(8, 8, 8, 8), input_size=(128, 256))
     assert (config.backbone, config.channels) == ("resnet18", (8, 8, 8, 8))
     assert (config.input_size, config.residual_count) == ((128, 256), 64)
 
@@ -130,9 +134,9 @@ def test_other_choices_take_the_place_of_the_presets():
 @pytest.mark.parametrize("stages", [(), (0,), (2, 1), (1, 1), (5,)])
 def test_stages_that_cannot_be(stages: tuple[int, ...]):
     with pytest.raises(UsageError, match="rising order"):
-        realnet_config(stages=stages)
+        RealNetConfig().with_choices(stages=stages)
 
 
 def test_an_unknown_preset():
     with pytest.raises(UnknownNameError, match="Did you mean compact"):
-        realnet_config("compakt")
+        model_family("realnet").configure("compakt")

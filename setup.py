@@ -94,7 +94,6 @@ setup(
     package_data={
         "edgead.profiles.targets": ["*.toml"],
         "edgead.profiles.calibration": ["*.toml"],
-        "edgead.cost": ["*.toml"],
         "edgead.datasets": ["*.toml"],
         **({} if RUNTIME_ONLY else {"edgead.compiler.tensorrt_rules": ["*.toml"]}),
         "edgead.report": ["*.html", "*.css"],

@@ -13,9 +13,9 @@ import numpy as np
 from common import RESULTS, Row
 from trainings import Workshop
 
+from edgead.allocation.allocate import measure_information
+from edgead.allocation.allocation import Allocation, Limits
 from edgead.allocation.choose import choose, residuals_for
-from edgead.allocation.plan import Limits, Plan
-from edgead.allocation.planner import measure_information
 from edgead.compiler.recipe import load_recipe
 from edgead.cost.design_space import Space, configuration
 from edgead.cost.measure import Model, measure_models
@@ -54,7 +54,7 @@ def compare_allocations(
         settings = TrainSettings(steps=steps, seed=seed, selection_batches=2 if how.quick else 32)
         power = {(256, 256): measure_information(data, settings, (256, 256))}
 
-        def plan(latency: float) -> Plan:
+        def plan(latency: float) -> Allocation:
             return choose(
                 power, costs, space, limits=Limits(latency_ms=latency), target=target, precision=_PRECISION  # noqa: B023
             )  # fmt: skip
@@ -81,13 +81,13 @@ def compare_allocations(
     return _rows(found, how), {"trainings": found, "steps": steps, "target": target.name}
 
 
-def _three(plan: Plan) -> list[float]:
+def _three(plan: Allocation) -> list[float]:
     from budget import three_budgets
 
     return three_budgets(plan)
 
 
-def proportional(chosen: Plan, costs: CostModel, space: Space) -> RealNetConfig:
+def proportional(chosen: Allocation, costs: CostModel, space: Space) -> RealNetConfig:
     """All stages, with channels in the paper's proportions of theirs, as many as take the plan's time."""
     paper = PRESETS["paper"]
     whole = {info.stage: info.channels for info in feature_info(paper.backbone, paper.stages)}
@@ -112,7 +112,7 @@ def proportional(chosen: Plan, costs: CostModel, space: Space) -> RealNetConfig:
 
 
 def _shallower(
-    chosen: Plan, costs: CostModel, space: Space, shares: dict[int, float], own: dict[int, int]
+    chosen: Allocation, costs: CostModel, space: Space, shares: dict[int, float], own: dict[int, int]
 ) -> RealNetConfig:
     for deepest in (3, 2, 1):
         stages = tuple(range(1, deepest + 1))
@@ -133,7 +133,7 @@ def _sized(space: Space, stages: Sequence[int], budgets: Sequence[int], bank: in
     )
 
 
-def at_random(chosen: Plan, costs: CostModel, space: Space, *, seed: int) -> RealNetConfig:
+def at_random(chosen: Allocation, costs: CostModel, space: Space, *, seed: int) -> RealNetConfig:
     """The first network of a random order that takes the plan's time, to 3 percent."""
     generator = np.random.default_rng([7, seed, round(100 * chosen.limits.latency_ms)])
     most, nearest = chosen.prediction.total_ms, None

@@ -27,13 +27,13 @@ import numpy as np
 from allocations import compare_allocations
 from common import ROOT, Row, json_option, quick_option, report
 
+from edgead.allocation.allocate import measure_information
+from edgead.allocation.allocation import Allocation, Limits
 from edgead.allocation.channel_information import ChannelInformation
 from edgead.allocation.choose import choose
-from edgead.allocation.plan import Limits, Plan
-from edgead.allocation.planner import measure_information
 from edgead.cost.compact_layers import network_layers
 from edgead.cost.design_space import Space
-from edgead.cost.measure import CLOCKS, Measured, Model, measure_models, measured_on
+from edgead.cost.measure import CLOCKS, MeasuredNetwork, Model, measure_models, measured_on
 from edgead.cost.predict import TableCosts
 from edgead.cost.probes import draw_configs, make_probes
 from edgead.cost.profile_file import table_text
@@ -214,7 +214,7 @@ def planned(table: MeasuredTable, power: Power, how: How, budgets: Sequence[floa
     ]  # fmt: skip
 
 
-def _met(plan: Plan, one: Measured) -> str:
+def _met(plan: Allocation, one: MeasuredNetwork) -> str:
     config = plan.config
     return (
         f"asked {plan.limits.latency_ms:.2f} ms, predicted {plan.prediction.total_ms:.2f}, "
@@ -227,25 +227,25 @@ def plans_for(
     power: Power,
     budgets: Sequence[float],
     target: Target,
-) -> list[Plan]:
+) -> list[Allocation]:
     """INT8 plans for the budgets, or for three between the least that is possible and the sketch's."""
     costs = TableCosts(table, "int8")
     space = Space(RealNetConfig(), max(8, target.multiple_of_channels("int8")))
 
-    def plan(latency: float) -> Plan:
+    def plan(latency: float) -> Allocation:
         return choose(power, costs, space, limits=Limits(latency_ms=latency), target=target, precision="int8")
 
     return [plan(budget) for budget in budgets or three_budgets(plan(1e3))]
 
 
-def three_budgets(plan: Plan) -> list[float]:
+def three_budgets(plan: Allocation) -> list[float]:
     """Three between the least reachable and the sketch's, or half as much again where that is too little."""
     least = min(point.ms for point in plan.frontier)
     most = max(SKETCH_MS, 1.5 * least)
     return [round(least + share * (most - least), 2) for share in (0.25, 0.6, 1.0)]
 
 
-def _plain(one: Measured) -> dict[str, Any]:
+def _plain(one: MeasuredNetwork) -> dict[str, Any]:
     config = one.config
     return {
         "precision": one.precision,

@@ -15,9 +15,7 @@ from collections.abc import Callable, Sequence
 import click
 from common import Row, json_option, quick_option, report
 
-from edgead.cost.analytic import AnalyticModel
-from edgead.cost.layers import layers_of
-from edgead.cost.published import (
+from benchmarks.published_latencies import (
     LeftOut,
     PublishedPoint,
     observations,
@@ -26,6 +24,8 @@ from edgead.cost.published import (
     same_device,
     same_device_or_family,
 )
+from edgead.cost.analytic import AnalyticModel
+from edgead.cost.layers import layers_of
 from edgead.models.realnet.config import RealNetConfig
 from edgead.profiles.target import Target, list_targets
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -60,3 +61,17 @@ def test_a_run_of_two_products_is_read():
     written = json.loads((KEPT / "two_products" / "run.json").read_text(encoding="utf-8"))
     assert run.threshold.score == written["threshold"]["score"]
     assert len(run.rule.products) == len(run.data_roots) == 2
+
+
+def test_the_plan_of_a_run_is_its_allocation(tmp_path: Path):
+    from edgead.report.allocation import allocation_facts, allocation_rows
+    from edgead.training.run import read_run
+
+    for name in ("run.json", "split.json"):
+        shutil.copy(KEPT / "realnet" / name, tmp_path)
+    shutil.copy(KEPT / "planned" / "plan.json", tmp_path)
+    allocation = read_run(tmp_path).allocation
+    assert allocation is not None
+    assert allocation["config"]["channels"]
+    assert allocation_rows(allocation)
+    assert "3 ms" in allocation_facts(allocation)["asked for"]

@@ -50,7 +50,7 @@ class StageInformation:
 
     selection: StageSelection
     bits: Floats  # C, of the best 1, 2, ... C channels; never falls
-    bits_if_known: float  # of all channels, were the good part under the anomaly known
+    information_if_known: float  # of all channels, were the good part under the anomaly known
     correlation: Floats  # C C, of good features
 
     @functools.lru_cache(maxsize=1024)  # noqa: B019 - lives as long as one choice is made
@@ -88,7 +88,7 @@ class ChannelInformation:
         share = float(np.interp(wanted, known, shares))
         if wanted > known[-1] and len(known) > 1:  # as it has grown with every doubling so far
             share += float((wanted - known[-1]) * (shares[-1] - shares[-2]) / (known[-1] - known[-2]))
-        return min(max(share, 0.0), 1.0) * sum(self.stages[stage].bits_if_known for stage in key)
+        return min(max(share, 0.0), 1.0) * sum(self.stages[stage].information_if_known for stage in key)
 
     def whole(self, bank_stages: Sequence[int], largest_bank: int) -> float:
         """The power of all channels of all stages, rebuilt without a bottleneck, and of the largest bank."""
@@ -175,8 +175,8 @@ class InformationMeter:
         good = self._good[position].covariance()
         deviations = np.sqrt(np.clip(np.diag(good), 1e-12, None))
         correlation = (good / deviations / deviations[:, None])[np.ix_(order, order)]
-        bits, bits_if_known = (_bits(pair[0], pair[-1], order) for pair in (halves, known))
-        return StageInformation(selection, bits, float(bits_if_known[-1]), correlation)
+        bits, information_if_known = (_bits(pair[0], pair[-1], order) for pair in (halves, known))
+        return StageInformation(selection, bits, float(information_if_known[-1]), correlation)
 
     def _coverage(
         self, stages: Sequence[int], good: Sequence[Sequence[Tensor]], components: int

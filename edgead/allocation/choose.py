@@ -7,13 +7,13 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from edgead.allocation.allocation import Allocation, FrontierPoint, Limits
 from edgead.allocation.channel_information import ChannelInformation
-from edgead.allocation.plan import FrontierPoint, Limits, Plan
 from edgead.allocation.search import (
     Candidate,
-    Family,
     HeadChoice,
     StageChoice,
+    StageSet,
     best_within,
     undominated,
 )
@@ -47,7 +47,7 @@ def choose(
     precision: str,
     mode: str | None = None,
     threads: int | None = None,
-) -> Plan:
+) -> Allocation:
     """The network of the highest discriminating power within the limits, among all input sizes of `power`.
 
     A latency counts with the cost model's margin. Raises UsageError, which says what the least is and what
@@ -63,7 +63,7 @@ def choose(
     here = costs.costs(one.config)
     prediction = costs.predict(one.config)
     strongest = power[one.size]
-    return Plan(
+    return Allocation(
         target=target.name,
         mode=mode or (target.default_mode if costs.basis != "measured table" else None),
         precision=precision,
@@ -74,7 +74,7 @@ def choose(
         promised_ms=prediction.total_ms * (1.0 + costs.margin),
         file_mb=here.file_mb,
         kept=one.kept,
-        stage_bits={
+        stage_information={
             stage: (float(s.bits[budget - 1]), float(s.bits[-1]))
             for stage, budget in zip(one.config.stages, one.config.channels, strict=True)
             for s in (strongest.stages[stage],)
@@ -108,7 +108,7 @@ def _undominated(
 
 def _families(
     space: Space, power: ChannelInformation, costs: CostModel, columns: Sequence[str]
-) -> Iterator[tuple[tuple[int, ...], Family]]:
+) -> Iterator[tuple[tuple[int, ...], StageSet]]:
     usable = tuple(power.stages)
     for count in range(1, len(usable) + 1):
         for stages in itertools.combinations(usable, count):
@@ -121,7 +121,7 @@ def _family(
     costs: CostModel,
     stages: tuple[int, ...],
     columns: Sequence[str],
-) -> Family:
+) -> StageSet:
     least = tuple(space.channel_counts(stage)[0] for stage in stages)
     config = configuration(
         space.base, stages, least, (8,) * len(stages), residuals=2 * sum(least), bank_size=1
@@ -156,7 +156,7 @@ def _family(
         return [HeadChoice(residuals, size, value, cut(joined + drawn + bank)) for size, value, bank in banks]
 
     fixed = costs.of(parts.backbone_layers(config.backbone, stages[-1], config.input_size))
-    return Family(
+    return StageSet(
         tuple(stage_choices(stage) for stage in stages),
         heads,
         cut(fixed + costs.fixed),

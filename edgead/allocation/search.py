@@ -41,7 +41,7 @@ class HeadChoice:
 
 
 @dataclass(frozen=True)
-class Family:
+class StageSet:
     """Stages that are used together: their choices, and those of the head given the sum of the channels."""
 
     stages: tuple[tuple[StageChoice, ...], ...]
@@ -67,7 +67,7 @@ class _Labels:
     choices: NDArray[np.int64]  # n x stages so far: positions in each stage's choices
 
 
-def undominated(families: Iterable[Family], *, limits: Sequence[float]) -> tuple[Candidate, ...]:
+def undominated(families: Iterable[StageSet], *, limits: Sequence[float]) -> tuple[Candidate, ...]:
     """Every network within the limits (one for each cost) that is not beaten, by rising first cost.
 
     Costs equal or below the limits are within. Networks that tie in value and all costs appear once.
@@ -95,7 +95,7 @@ def best_within(candidates: Sequence[Candidate], limits: Sequence[float]) -> Can
 class _Block:
     """Whole networks of one family with one head."""
 
-    family: Family
+    family: StageSet
     head: HeadChoice
     table: Floats
     choices: NDArray[np.int64]
@@ -107,7 +107,7 @@ class _Block:
         return Candidate(stages, self.head, -value, tuple(costs))
 
 
-def _of_family(family: Family, limits: Floats) -> Iterator[_Block]:
+def _of_family(family: StageSet, limits: Floats) -> Iterator[_Block]:
     """Join the stages one by one, keyed by the sum of channels, then every head."""
     states = {0: _Labels(np.array([[0.0, *family.costs]]), np.zeros((1, 0), np.int64))}
     for choices in family.stages:

@@ -101,7 +101,7 @@ def _opened_run(path: Path) -> OpenedModel:
             "trained": run.trained_facts(),
             "chosen_by": {**run.chosen_by_facts(), "these test images": "chose nothing"},
             "versions": {"edgead": __version__},
-            "plan": run.plan,
+            "allocation": run.allocation,
         },
     )
 

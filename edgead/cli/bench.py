@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgead.cli.bench_asked import Asked
+from edgead.cli.bench_options import BenchOptions
 from edgead.cli.bench_words import print_comparison, print_run, write_page
 from edgead.cli.options import engine_option, json_option, threads_option, write_json
 from edgead.cli.progress import progress_share
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from edgead.bench.line_load import LineLoad
     from edgead.bench.open_loop import OpenLoop
     from edgead.bundle import Bundle
-    from edgead.cli.bench_loads import Measured
+    from edgead.cli.bench_loads import LoadResult
     from edgead.runtime.inspector import Inspector
 
     Images = Sequence[NDArray[np.uint8]]
@@ -106,7 +106,7 @@ def command(
         return
     if bundle is None:
         raise UsageError("Expected a bundle to measure, or --compare with two JSON files of earlier runs.")
-    report, demands = _run(bundle, images, report_path, Asked(**asked))
+    report, demands = _run(bundle, images, report_path, BenchOptions(**asked))
     if json_path is not None:
         write_json(json_path, report)
     if json_path != "-":
@@ -116,7 +116,7 @@ def command(
 
 
 def _run(
-    bundle: Path, images: tuple[str, ...], report_path: Path | None, asked: Asked
+    bundle: Path, images: tuple[str, ...], report_path: Path | None, asked: BenchOptions
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The report as plain values, and the demands that were not met."""
     from edgead.bundle import read_bundle
@@ -140,8 +140,8 @@ def _run(
 
 
 def _measure(
-    inspector: Inspector, images: Images, load: ClosedLoop | OpenLoop | LineLoad, asked: Asked
-) -> Measured:
+    inspector: Inspector, images: Images, load: ClosedLoop | OpenLoop | LineLoad, asked: BenchOptions
+) -> LoadResult:
     from edgead.bench.latency import ClosedLoop
     from edgead.bench.open_loop import OpenLoop
     from edgead.cli.bench_loads import find_line_rate, measure_frames, measure_line_rate
@@ -155,8 +155,8 @@ def _measure(
     return measure_web(inspector, images, scenario=load, allow_late=allowed)
 
 
-def _closed(inspector: Inspector, images: Images, scenario: ClosedLoop, asked: Asked) -> Measured:
-    from edgead.cli.bench_loads import Measured, deadline_demand, deadline_facts, told, watched
+def _closed(inspector: Inspector, images: Images, scenario: ClosedLoop, asked: BenchOptions) -> LoadResult:
+    from edgead.cli.bench_loads import LoadResult, deadline_demand, deadline_facts, told, watched
 
     with watched() as telemetry:
         run = measure(inspector, images, scenario=scenario)
@@ -164,7 +164,7 @@ def _closed(inspector: Inspector, images: Images, scenario: ClosedLoop, asked: A
     missed = 0 if limit is None else int((run.samples["total"] > limit * 1e6).sum())
     deadline = deadline_facts(limit, missed, run.count)
     facts = {**_closed_facts(run, images), "deadline": deadline, **told(telemetry)}
-    return Measured(dict(run.samples), facts, deadline_demand(deadline, asked.allow_late))
+    return LoadResult(dict(run.samples), facts, deadline_demand(deadline, asked.allow_late))
 
 
 def _compare(paths: tuple[Path, Path], json_path: str | None) -> None:

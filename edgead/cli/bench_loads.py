@@ -30,7 +30,7 @@ MATERIAL_LINES = 512
 
 
 @dataclass(frozen=True, eq=False)
-class Measured:
+class LoadResult:
     """A run as plain values, with its samples; `demands` are the demands that it did not meet, in words."""
 
     samples: dict[str, Samples]
@@ -71,7 +71,7 @@ def deadline_demand(facts: dict[str, Any] | None, allowed: float) -> tuple[str, 
 
 def measure_frames(
     inspector: Inspector, images: Images, *, scenario: OpenLoop, allow_late: float
-) -> Measured:
+) -> LoadResult:
     """Frames at a rate: from the moment at which a frame is due to its score, map and regions."""
     from edgead.bench.latency import mlperf_rules
     from edgead.bench.open_loop import Arrivals, measure_open_loop
@@ -107,12 +107,12 @@ def measure_frames(
     if not run.is_sustained or run.unaccounted:
         demands += (f"of {run.arrived} frames {run.lost} were lost and {run.unserved} never served",)
     samples = {**run.samples, "total": run.latencies}
-    return Measured(samples, facts, demands)
+    return LoadResult(samples, facts, demands)
 
 
 def measure_line_rate(
     inspector: Inspector, images: Images, *, scenario: LineLoad, allow_late: float
-) -> Measured:
+) -> LoadResult:
     """Lines at a rate: from the moment at which the last line of a strip is due to its verdict."""
     from edgead.bench.line_load import measure_lines
 
@@ -124,7 +124,7 @@ def measure_line_rate(
 
 def find_line_rate(
     inspector: Inspector, images: Images, *, scenario: LineLoad, allow_late: float
-) -> Measured:
+) -> LoadResult:
     """The highest rate at which no line is lost (and the deadline is met), held for the scenario's time.
 
     The scenario's own rate is not used. Raises DeadlineError when no rate holds.
@@ -194,7 +194,9 @@ def web_material(images: Images, scenario: LineLoad) -> NDArray[np.uint8]:
     return np.ascontiguousarray(np.tile(once, (math.ceil(MATERIAL_LINES / len(once)), 1)))
 
 
-def _measured_lines(inspector: Inspector, run: LineRun, telemetry: Telemetry, allow_late: float) -> Measured:
+def _measured_lines(
+    inspector: Inspector, run: LineRun, telemetry: Telemetry, allow_late: float
+) -> LoadResult:
     load = run.scenario
     deadline = deadline_facts(load.deadline_ms, run.missed, len(run.samples["total"]))
     lines = {
@@ -224,7 +226,7 @@ def _measured_lines(inspector: Inspector, run: LineRun, telemetry: Telemetry, al
             f"of {run.scheduled} lines {run.lost} were lost, {run.unaccounted} are unaccounted for, and the "
             f"inspection was {run.drain_ns / 1e6:.0f} ms behind at the end",
         )
-    return Measured(dict(run.samples), facts, demands)
+    return LoadResult(dict(run.samples), facts, demands)
 
 
 def _settings(scenario: Any) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from edgead.cli.progress import is_watched, progress_share
 from edgead.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from edgead.cost.measure import Measured, Model
+    from edgead.cost.measure import MeasuredNetwork, Model
     from edgead.profiles.target import Target
 
 _INDEX = "models.json"
@@ -157,7 +157,7 @@ def _measure(
     threads = threads or usable_cores()
     circumstances = measured_on(base.engine, threads=threads, clock=clock)
     with progress_share("Measuring") as on_progress:
-        found: list[Measured] = measure_models(
+        found: list[MeasuredNetwork] = measure_models(
             models, engine=base.engine, threads=threads, clock=clock, on_progress=on_progress
         )
     text = profile_with_table(read_data_text("targets", named), circumstances, found)

@@ -10,8 +10,8 @@ import click
 
 from edgead.cli.options import json_option, write_json
 from edgead.cli.stage_progress import stage_progress
+from edgead.cli.train_allocation import ALLOCATION_OPTIONS, allocated_settings, allocation_options
 from edgead.cli.train_options import TrainOptions
-from edgead.cli.train_plan import PLAN_OPTIONS, plan_options, planned_settings
 from edgead.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ _PRESETS = (
 @click.option("--learning-rate", type=float, help="[default: 0.001]")
 @click.option("--seed", type=click.IntRange(min=0), help="[default: 0]")
 @click.option("--false-alarm-rate", type=float, help="Good parts that may be rejected.  [default: 0.02]")
-@plan_options
+@allocation_options
 @json_option
 def command(
     data: tuple[Path, ...], out: Path, minutes: float | None, json_path: str | None, **chosen: Any
@@ -84,12 +84,12 @@ def command(
     same result; just give the same command again.
 
     With --target and --latency-ms, the network is the best that takes no more there: its stages, channels and
-    sizes are chosen by what they tell of synthetic anomalies and by what they cost on the device
+    sizes are chosen by their information on synthetic anomalies and by what they cost on the device
     (`edgead targets measure`).
     """
-    plan_choices = {name: chosen.pop(name) for name in PLAN_OPTIONS}
+    limits = {name: chosen.pop(name) for name in ALLOCATION_OPTIONS}
     options = TrainOptions(minutes=minutes, **chosen)
-    settings = planned_settings(data, out, options, json_path=json_path, **plan_choices)
+    settings = allocated_settings(data, out, options, json_path=json_path, **limits)
     if settings is None:
         return
     from edgead.training.train import train

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from edgead.cost.layers import Layer
-from edgead.cost.prediction import PUBLISHED_POINTS, Prediction
+from edgead.cost.prediction import PUBLISHED_POINTS, LatencyPrediction
 from edgead.errors import UnknownNameError, UsageError
 from edgead.profiles.target import Mode, Target
 
@@ -78,7 +78,7 @@ class AnalyticModel:
 
     def predict(
         self, layers: Sequence[Layer], target: Target, *, mode: str | None = None, precision: str
-    ) -> Prediction:
+    ) -> LatencyPrediction:
         """Latency at batch 1 by part, and memory, in a power mode of the target (None: its default).
 
         Raises UsageError for a target that this model knows nothing of, UnknownNameError for an unknown mode
@@ -98,7 +98,7 @@ class AnalyticModel:
         parts: dict[str, float] = {}
         for kernel, ms in zip(kernels, times.tolist(), strict=True):
             parts[kernel.part] = parts.get(kernel.part, 0.0) + ms
-        return Prediction(
+        return LatencyPrediction(
             parts_ms=parts,
             total_ms=math.fsum(parts.values()),
             peak_memory_mb=memory_mb(layers, precision),

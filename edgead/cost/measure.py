@@ -45,7 +45,7 @@ class Model:
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredNetwork:
     """What was measured of a model: ms of a call, MB (10^6 bytes) that loading and running it added."""
 
     config: Mapping[str, Any]
@@ -86,7 +86,7 @@ def measure_models(
     clock: str = "wall",
     rounds: int = 8,
     on_progress: Callable[[float], None] | None = None,
-) -> list[Measured]:
+) -> list[MeasuredNetwork]:
     """Measure in groups, the models of a group in turns: what else the machine does touches all alike.
 
     A figure is the first quartile of the calls: what others on the machine take only ever adds.
@@ -96,7 +96,7 @@ def measure_models(
         raise UsageError(
             f"clock: expected wall, or processor with one thread; found {clock} with {threads} threads."
         )
-    found: list[Measured] = []
+    found: list[MeasuredNetwork] = []
     for start in range(0, len(models), _GROUP):
         group = models[start : start + _GROUP]
         found += _measure_group(group, engine, threads, CLOCKS[clock], rounds)
@@ -107,7 +107,7 @@ def measure_models(
 
 def _measure_group(
     models: Sequence[Model], engine: str, threads: int, clock: Callable[[], int], rounds: int
-) -> list[Measured]:
+) -> list[MeasuredNetwork]:
     with contextlib.ExitStack() as stack:
         loaded = []
         for model in models:
@@ -129,7 +129,7 @@ def _measure_group(
                         samples[position].append(taken)
     figures = [float(np.quantile(taken, _QUANTILE)) / 1e6 for taken in samples]
     return [
-        Measured(model.config, model.precision, ms, size, memory)
+        MeasuredNetwork(model.config, model.precision, ms, size, memory)
         for model, ms, (_, _, size, memory) in zip(models, figures, loaded, strict=True)
     ]
 

@@ -13,7 +13,7 @@ from edgead.cost import compact_layers as parts
 from edgead.cost.analytic import PUBLISHED, AnalyticModel, memory_mb
 from edgead.cost.layers import Layer
 from edgead.cost.measure import MeasuredOn
-from edgead.cost.prediction import PUBLISHED_POINTS, Prediction
+from edgead.cost.prediction import PUBLISHED_POINTS, LatencyPrediction
 from edgead.cost.table import MeasuredTable, TableModel, read_table
 from edgead.errors import UnknownNameError, UsageError
 from edgead.models.realnet.config import RealNetConfig
@@ -53,7 +53,7 @@ class CostModel(abc.ABC):
         """What operations cost, without the call."""
 
     @abc.abstractmethod
-    def predict(self, config: RealNetConfig) -> Prediction:
+    def predict(self, config: RealNetConfig) -> LatencyPrediction:
         """Latency by part and memory of a whole network."""
 
     def costs(self, config: RealNetConfig) -> Costs:
@@ -81,7 +81,7 @@ class TableCosts(CostModel):
     def of(self, layers: Sequence[Layer]) -> Costs:
         return Costs(self.model.ms(layers), self.model.file_mb(layers), self.model.memory_mb(layers))
 
-    def predict(self, config: RealNetConfig) -> Prediction:
+    def predict(self, config: RealNetConfig) -> LatencyPrediction:
         return self.model.predict(parts.network_layers(config))
 
 
@@ -119,7 +119,7 @@ class PublishedCosts(CostModel):
         elements = layers[0].input_bytes + sum(layer.parameters for layer in layers)
         return elements * _VALUE_BYTES[self.precision] / 1e6
 
-    def predict(self, config: RealNetConfig) -> Prediction:
+    def predict(self, config: RealNetConfig) -> LatencyPrediction:
         layers = parts.network_layers(config)
         return self.model.predict(layers, self.target, mode=self.mode, precision=self.precision)
 

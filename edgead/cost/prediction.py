@@ -10,7 +10,7 @@ PUBLISHED_POINTS = "published points"
 
 
 @dataclass(frozen=True)
-class Prediction:
+class LatencyPrediction:
     """Predicted, not measured: latency at batch 1 and memory, with what they rest on.
 
     parts_ms: milliseconds by part of the network ("backbone", "reconstruction 1", ...), in sum `total_ms`.

@@ -20,6 +20,7 @@ from edgead.cost.design_space import Space
 from edgead.errors import UsageError
 from edgead.models.backbones import build_backbone
 from edgead.models.families import build_network
+from edgead.models.features.memory_bank import MemoryBank
 from edgead.models.inspection import InspectionModel, fold_for_export
 from edgead.models.realnet.config import RealNetConfig
 from edgead.models.scoring.rule import ScoreRule
@@ -76,9 +77,10 @@ def _exported(config: RealNetConfig, *, seed: int, weights: str | None) -> tuple
         torch.manual_seed(seed)
         backbone = build_backbone(config.backbone, stages=config.stages, weights=weights)
         realnet = build_network(config, backbone).eval()
-        if realnet.bank is not None:
-            realnet.bank.prototypes.normal_()
-            realnet.bank.projection.normal_(std=0.05)
+        bank = realnet.get_submodule("bank") if config.bank_stages else None
+        if isinstance(bank, MemoryBank):
+            bank.prototypes.normal_()
+            bank.projection.normal_(std=0.05)
     scale = Scale(0.1, 1.3)  # not 0 and 1: an engine leaves out what changes nothing, output names with it
     scales = Scales((scale,) * len(config.residual_map_stages), *[scale] * 5)
     model = fold_for_export(InspectionModel(realnet, ScoreRule(scales=scales)))

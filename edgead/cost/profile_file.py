@@ -7,16 +7,16 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from edgead.cost.measure import Measured, MeasuredOn
+from edgead.cost.measure import MeasuredNetwork, MeasuredOn
 
 
-def profile_with_table(profile: str, circumstances: MeasuredOn, measured: Sequence[Measured]) -> str:
+def profile_with_table(profile: str, circumstances: MeasuredOn, measured: Sequence[MeasuredNetwork]) -> str:
     """The text of a profile with this `[table]` in place of its own, which is the last of it."""
     rest = re.split(r"^\[table\]", profile, maxsplit=1, flags=re.MULTILINE)[0]
     return f"{rest.rstrip()}\n\n{table_text(circumstances, measured)}"
 
 
-def table_text(circumstances: MeasuredOn, measured: Sequence[Measured]) -> str:
+def table_text(circumstances: MeasuredOn, measured: Sequence[MeasuredNetwork]) -> str:
     """The `[table]` as TOML; it must be the last of a profile."""
     lines = ["[table]", "# Measured on the device by `edgead targets measure`; read by the cost model."]
     lines += [f"{name} = {_toml(value)}" for name, value in dataclasses.asdict(circumstances).items()]

@@ -21,7 +21,7 @@ from edgead.cost.compact_layers import network_layers
 from edgead.cost.design_space import configuration
 from edgead.cost.layers import Layer
 from edgead.cost.measure import MeasuredOn
-from edgead.cost.prediction import MEASURED_TABLE, Prediction
+from edgead.cost.prediction import MEASURED_TABLE, LatencyPrediction
 from edgead.errors import EdgeadError, UsageError
 from edgead.models.realnet.config import RealNetConfig
 
@@ -116,11 +116,11 @@ class TableModel:
     def memory_mb(self, layers: Iterable[Layer]) -> float:
         return sum(self.memory.costs(_memory(layers)).values()) if self.memory else 0.0
 
-    def predict(self, layers: Sequence[Layer]) -> Prediction:
+    def predict(self, layers: Sequence[Layer]) -> LatencyPrediction:
         parts = self.parts_ms(layers)
         parts[_WHOLE] = parts.get(_WHOLE, 0.0) + self.call_ms
         memory = self.memory_mb(layers) + self.memory.constant if self.memory else float("nan")
-        return Prediction(parts, sum(parts.values()), memory, MEASURED_TABLE, self.time.relative_error)
+        return LatencyPrediction(parts, sum(parts.values()), memory, MEASURED_TABLE, self.time.relative_error)
 
 
 Work = dict[tuple[str, str], float]

@@ -18,7 +18,7 @@ from edgead.metrics.thresholds import ThresholdMetrics
 Figures = dict[str, float | None]
 
 
-class Measured(Protocol):
+class MetricSource(Protocol):
     """What an evaluation measured; None where it did not."""
 
     @property
@@ -42,26 +42,26 @@ class Metric:
     key: str
     title: str
     column: str
-    take: Callable[[Measured], float | None]
+    take: Callable[[MetricSource], float | None]
     is_summary: bool = False
     is_by_kind: bool = False
     is_optional: bool = False
 
-    def of(self, measured: Measured) -> float | None:
+    def of(self, measured: MetricSource) -> float | None:
         """The figure, higher is better; None where it is not defined."""
         value = self.take(measured)
         return value if value is not None and math.isfinite(value) else None
 
 
-def _pixel(name: str) -> Callable[[Measured], float | None]:
+def _pixel(name: str) -> Callable[[MetricSource], float | None]:
     return lambda measured: None if measured.pixel is None else getattr(measured.pixel, name)
 
 
-def _grid(name: str) -> Callable[[Measured], float | None]:
+def _grid(name: str) -> Callable[[MetricSource], float | None]:
     return lambda measured: None if measured.thresholds is None else getattr(measured.thresholds, name)
 
 
-def _part(name: str) -> Callable[[Measured], float | None]:
+def _part(name: str) -> Callable[[MetricSource], float | None]:
     return lambda measured: None if measured.parts is None else getattr(measured.parts, name)
 
 
@@ -76,7 +76,7 @@ AU_PRO = Metric("au_pro", "AU-PRO at 0.3", "PRO", _pixel("au_pro"), True, True)
 _SEVEN = (IMAGE_AUROC, IMAGE_AP, IMAGE_F1_MAX, PIXEL_AUROC, PIXEL_AP, GRID_F1_MAX, AU_PRO)
 
 
-def _mean_of_seven(measured: Measured) -> float | None:
+def _mean_of_seven(measured: MetricSource) -> float | None:
     values = [metric.of(measured) for metric in _SEVEN]
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if len(known) == len(values) else None
@@ -109,7 +109,7 @@ GATED: tuple[Metric, ...] = (IMAGE_AUROC, AU_PRO)  # that quantization may lower
 BY_KIND: tuple[Metric, ...] = tuple(metric for metric in METRICS if metric.is_by_kind)
 
 
-def figures(measured: Measured, metrics: Iterable[Metric] = METRICS) -> Figures:
+def figures(measured: MetricSource, metrics: Iterable[Metric] = METRICS) -> Figures:
     """The figures by key, None where one is not defined."""
     return {metric.key: metric.of(measured) for metric in metrics}
 

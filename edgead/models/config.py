@@ -12,7 +12,7 @@ from edgead.models.backbones.base import STAGES, FeatureInfo
 from edgead.records import record_from
 
 # Names that fields had in earlier runs, bundles, plans and measurements.
-_OLD_NAMES = {"budgets": "channels", "residual": "residual_kind", "residuals": "residual_count"}
+RENAMED_FIELDS = {"budgets": "channels", "residual": "residual_kind", "residuals": "residual_count"}
 C = TypeVar("C", bound="ModelConfig")
 
 
@@ -82,7 +82,7 @@ class ModelConfig(abc.ABC):
     def from_json(cls: type[C], content: Any) -> C:
         """Read what `to_json` wrote, in earlier versions too; DataError for unknown or missing fields."""
         if isinstance(content, Mapping):
-            content = {_OLD_NAMES.get(name, name): value for name, value in content.items()}
+            content = {RENAMED_FIELDS.get(name, name): value for name, value in content.items()}
         return record_from(cls, content, origin=f"configuration of a model of {cls.title}", complete=True)
 
     def _check_stages_of(self, *names: str) -> None:

@@ -1,4 +1,4 @@
-"""The section on the channel budget: the plan's parts, its frontier, predicted and measured latency."""
+"""The section on the channel budget: the allocation's parts, its frontier, predicted and measured latency."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import numpy as np
 from edgead.report import figures
 
 
-def plan_rows(plan: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+def allocation_rows(allocation: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """Part, what was chosen of it, and its predicted milliseconds."""
-    config, parts = plan["config"], dict(plan["prediction"]["parts_ms"])
+    config, parts = allocation["config"], dict(allocation["prediction"]["parts_ms"])
     chosen = {
         "backbone": config["backbone"],
         "selection": f"{config['residual_count']} residuals",
@@ -22,38 +22,40 @@ def plan_rows(plan: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     for stage, budget, width in zip(
         config["stages"], config["channels"], config["reconstruction_widths"], strict=True
     ):
-        kept, whole = plan["stage_bits"][str(stage)]
+        kept, whole = allocation["stage_information"][str(stage)]
         words = f"{budget} channels, width {width}; {kept:.3f} of {whole:.3f} bits"
         chosen[f"reconstruction {stage}"] = words
     return [(name, chosen.get(name, ""), f"{ms:.3f}") for name, ms in parts.items()]
 
 
-def plan_facts(plan: Mapping[str, Any]) -> dict[str, str]:
-    """The plan in words."""
-    prediction, limits = plan["prediction"], plan["limits"]
+def allocation_facts(allocation: Mapping[str, Any]) -> dict[str, str]:
+    """The allocation in words."""
+    prediction, limits = allocation["prediction"], allocation["limits"]
     units = {"latency_ms": "ms", "file_mb": "MB of file", "memory_mb": "MB of memory"}
     asked = ", ".join(f"{value:g} {units[name]}" for name, value in limits.items() if value is not None)
     error = prediction["relative_error"]
     sure = "" if error is None else f", median error {error:.1%} on networks that were not fitted"
     return {
-        "device": ", ".join(filter(None, (plan["target"], plan["mode"], plan["precision"]))),
+        "device": ", ".join(
+            filter(None, (allocation["target"], allocation["mode"], allocation["precision"]))
+        ),
         "asked for": f"at most {asked}",
         "predicted": f"{prediction['total_ms']:.2f} ms ({prediction['basis']}{sure})",
-        "held against the budget": f"{plan['promised_ms']:.2f} ms, with the margin of the prediction",
-        "discriminating power kept": f"{plan['kept']:.1%} (ranks networks; no accuracy)",
-        "the next millisecond would buy": plan["next_ms"],
-        **{f"note {number}": note for number, note in enumerate(plan["notes"], 1)},
+        "held against the budget": f"{allocation['promised_ms']:.2f} ms, with the margin of the prediction",
+        "discriminating power kept": f"{allocation['kept']:.1%} (ranks networks; no accuracy)",
+        "the next millisecond would buy": allocation["next_ms"],
+        **{f"note {number}": note for number, note in enumerate(allocation["notes"], 1)},
     }
 
 
-def frontier_svg(plan: Mapping[str, Any]) -> str:
-    """Predicted latency against the discriminating power kept, the plan and its budget marked."""
-    points = plan["frontier"]
+def frontier_svg(allocation: Mapping[str, Any]) -> str:
+    """Predicted latency against the discriminating power kept, the allocation and its budget marked."""
+    points = allocation["frontier"]
     return figures.frontier(
         np.array([point["ms"] for point in points]),
         np.array([100 * point["kept"] for point in points]),
-        chosen=(plan["promised_ms"], 100 * plan["kept"]),
-        budget=plan["limits"]["latency_ms"],
+        chosen=(allocation["promised_ms"], 100 * allocation["kept"]),
+        budget=allocation["limits"]["latency_ms"],
     )
 
 

@@ -86,9 +86,9 @@ class ReportData:
     `evaluation` should hold its maps (`evaluate(..., keep_maps=True)`); `dataset` names what it ran on.
     `stages` has the figures before and after compiling in order, {"float": {...}, "int8": {...}}, measured on
     `stages_measured_on`. `trained` says what was trained on what, `chosen_by` which data chose what (the
-    threshold, the checkpoint, the calibration), both as facts in the reader's words. `plan` is a plan for a
-    budget as JSON; `prediction` what was predicted for a device ("ms", "basis", "notes") and, where it was
-    measured, the engine's median there ("measured_ms").
+    threshold, the checkpoint, the calibration), both as facts in the reader's words. `allocation` is the
+    network chosen within limits, as JSON; `prediction` what was predicted for a device ("ms", "basis",
+    "notes") and, where it was measured, the engine's median there ("measured_ms").
     """
 
     title: str
@@ -105,7 +105,7 @@ class ReportData:
     versions: Mapping[str, str] = field(default_factory=dict)
     machine: Facts = field(default_factory=dict)
     notes: Sequence[str] = ()
-    plan: Mapping[str, Any] | None = None
+    allocation: Mapping[str, Any] | None = None
     prediction: Mapping[str, Any] | None = None
 
 

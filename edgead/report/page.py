@@ -67,11 +67,11 @@ def render(data: ReportData) -> str:
 
 
 def _budget(data: ReportData) -> dict[str, Any]:
-    plan, prediction = data.plan, data.prediction
+    allocation, prediction = data.allocation, data.prediction
     return {
-        "plan_facts": budget.plan_facts(plan) if plan else None,
-        "plan_rows": budget.plan_rows(plan) if plan else (),
-        "frontier": svg_uri(budget.frontier_svg(plan)) if plan else None,
+        "allocation_facts": budget.allocation_facts(allocation) if allocation else None,
+        "allocation_rows": budget.allocation_rows(allocation) if allocation else (),
+        "frontier": svg_uri(budget.frontier_svg(allocation)) if allocation else None,
         "prediction": budget.prediction_facts(prediction) if prediction else None,
     }
 

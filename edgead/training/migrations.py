@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from edgead.errors import DataError
+from edgead.models.config import RENAMED_FIELDS
 from edgead.synthesis.subtle import SubtleSource
 
 SCHEMA_VERSION = 2
@@ -39,6 +40,16 @@ def _rule_of_version_2(rule: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def current_allocation(content: Any) -> Any:
+    """The plan of plan.json, which runs of version 1 have, as an allocation: fields were renamed."""
+    if not isinstance(content, Mapping) or not isinstance(content.get("config"), Mapping):
+        return content
+    config = {RENAMED_FIELDS.get(name, name): value for name, value in content["config"].items()}
+    named = {_ALLOCATION_FIELDS.get(name, name): value for name, value in content.items()}
+    return {**named, "config": config}
+
+
+_ALLOCATION_FIELDS = {"stage_bits": "stage_information"}
 # version -> what makes the next one of it
 MIGRATIONS: dict[int, Callable[[Mapping[str, Any]], dict[str, Any]]] = {1: _version_2}
 

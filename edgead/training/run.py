@@ -4,7 +4,7 @@ run.json             settings, selection of channels, score rule, threshold, hel
 split.json           which good images trained and which were held out, with their hashes
 weights.safetensors  the trained network without its published backbone
 history.jsonl        losses along the way
-plan.json            where a budget was given: the network chosen for it, and what that is predicted to cost
+allocation.json      where limits were given: the network chosen within them, and its predicted cost
 checkpoint.safetensors  only while a training is under way
 """
 
@@ -34,13 +34,22 @@ from edgead.models.inspection import InspectionModel
 from edgead.models.scoring.rule import ScoreRule
 from edgead.records import json_from, parse_json, record_from
 from edgead.synthesis.diffusion.sets import open_set
-from edgead.training.migrations import SCHEMA_VERSION, current_run
+from edgead.training.migrations import SCHEMA_VERSION, current_allocation, current_run
 from edgead.training.settings import TrainSettings
 
 RUN_FILE, SPLIT_FILE, WEIGHTS_FILE = "run.json", "split.json", "weights.safetensors"
 HISTORY_FILE, CHECKPOINT_FILE = "history.jsonl", "checkpoint.safetensors"
-PLAN_FILE = "plan.json"
-_FILES = (RUN_FILE, SPLIT_FILE, WEIGHTS_FILE, CHECKPOINT_FILE, HISTORY_FILE, PLAN_FILE)
+ALLOCATION_FILE = "allocation.json"
+_EARLIER_ALLOCATION_FILE = "plan.json"  # of runs before schema 2
+_FILES = (
+    RUN_FILE,
+    SPLIT_FILE,
+    WEIGHTS_FILE,
+    CHECKPOINT_FILE,
+    HISTORY_FILE,
+    ALLOCATION_FILE,
+    _EARLIER_ALLOCATION_FILE,
+)
 
 
 @dataclass(frozen=True)
@@ -89,12 +98,15 @@ class Run(RunRecord):
         return "stretch-area"
 
     @property
-    def plan(self) -> dict[str, Any] | None:
-        """The plan that its network was chosen by, as JSON; None where no budget was given."""
-        if not (self.path / PLAN_FILE).exists():
+    def allocation(self) -> dict[str, Any] | None:
+        """The allocation that its network was chosen by, as JSON; None where no limits were given."""
+        if (self.path / ALLOCATION_FILE).exists():
+            found = _read_object(self.path / ALLOCATION_FILE).get("allocation")
+        elif (self.path / _EARLIER_ALLOCATION_FILE).exists():
+            found = current_allocation(_read_object(self.path / _EARLIER_ALLOCATION_FILE).get("plan"))
+        else:
             return None
-        plan = _read_object(self.path / PLAN_FILE).get("plan")
-        return plan if isinstance(plan, dict) else None
+        return found if isinstance(found, dict) else None
 
     def trained_facts(self) -> dict[str, str]:
         """What was trained on what, in words for a report."""

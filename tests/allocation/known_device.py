@@ -1,4 +1,4 @@
-"""A device whose costs are known, and what an AFS pass would find: to hold tables, choices and plans to."""
+"""A device whose costs are known, and what an AFS pass would find on it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import edgead
 from edgead.allocation.channel_information import ChannelInformation, StageInformation
 from edgead.cost.compact_layers import network_layers
 from edgead.cost.design_space import Space
-from edgead.cost.measure import Measured, MeasuredOn
+from edgead.cost.measure import MeasuredNetwork, MeasuredOn
 from edgead.cost.probes import draw_configs
 from edgead.cost.profile_file import table_text
 from edgead.models.features.selection import StageSelection
@@ -31,12 +31,12 @@ def known_ms(config: RealNetConfig) -> float:
 
 
 @functools.cache
-def measured(count: int = 60, seed: int = 0) -> tuple[Measured, ...]:
+def measured(count: int = 60, seed: int = 0) -> tuple[MeasuredNetwork, ...]:
     found = []
     for config in draw_configs(Space(BASE, 8), count, seed=seed, resized=False):
         parameters = sum(layer.parameters for layer in network_layers(config))
         found.append(
-            Measured(
+            MeasuredNetwork(
                 config.to_json(), "int8", known_ms(config), 0.1 + parameters / 1e6, 20 + 2e-6 * parameters
             )
         )

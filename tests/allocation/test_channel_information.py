@@ -79,7 +79,7 @@ def test_a_larger_bank_is_worth_no_less():
     values = [power.bank_value((3,), size) for size in (0, 1, 8, 64, 512, 100_000)]
     assert values[0] == 0.0
     assert values == sorted(values)
-    assert values[-1] <= power.stages[3].bits_if_known
+    assert values[-1] <= power.stages[3].information_if_known
     assert power.bank_value((4,), 64) == 0.0
 
 
@@ -123,6 +123,6 @@ def pairs_of(grain: float, *, smooth: float) -> ChannelInformation:
 def test_grain_hides_an_anomaly_and_brightness_that_surroundings_tell_does_not():
     quiet, grainy = pairs_of(0.1, smooth=0.1).stages[1], pairs_of(1.0, smooth=0.1).stages[1]
     bright = pairs_of(0.1, smooth=1.0).stages[1]
-    assert grainy.bits_if_known == pytest.approx(quiet.bits_if_known, rel=0.05)
+    assert grainy.information_if_known == pytest.approx(quiet.information_if_known, rel=0.05)
     assert float(grainy.bits[-1]) < 0.3 * float(quiet.bits[-1])
     assert float(bright.bits[-1]) > 0.8 * float(quiet.bits[-1])

@@ -9,8 +9,8 @@ from dataclasses import replace
 
 import pytest
 
+from edgead.allocation.allocation import Allocation, Limits
 from edgead.allocation.choose import choose, residuals_for
-from edgead.allocation.plan import Limits, Plan
 from edgead.cost.design_space import Space, configuration
 from edgead.cost.predict import TableCosts, cost_model
 from edgead.cost.table import read_table
@@ -23,7 +23,7 @@ COSTS = TableCosts(read_table(table_content(), origin="table"), "int8")
 SPACE = Space(BASE, 8)
 
 
-def plan(latency_ms: float = math.inf, *, space: Space = SPACE, **limits: float) -> Plan:
+def allocation(latency_ms: float = math.inf, *, space: Space = SPACE, **limits: float) -> Allocation:
     return choose(
         {BASE.input_size: known_power()},
         COSTS,
@@ -34,21 +34,21 @@ def plan(latency_ms: float = math.inf, *, space: Space = SPACE, **limits: float)
     )
 
 
-LEAST = min(point.ms for point in plan(1e3).frontier)
-MOST = max(point.ms for point in plan(1e3).frontier)
+LEAST = min(point.ms for point in allocation(1e3).frontier)
+MOST = max(point.ms for point in allocation(1e3).frontier)
 
 
 @pytest.mark.parametrize("share", [0.05, 0.4, 0.8])
 def test_a_plan_is_within_its_budget_and_uses_it(share: float):
     budget = LEAST + share * (MOST - LEAST)
-    found = plan(budget)
+    found = allocation(budget)
     assert found.promised_ms <= budget * (1 + 1e-9)
     assert found.promised_ms > 0.9 * budget
     assert found.prediction.total_ms == pytest.approx(COSTS.costs(found.config).ms)
 
 
 def test_more_time_is_worth_no_less():
-    kept = [plan(LEAST + share * (MOST - LEAST)).kept for share in (0.01, 0.2, 0.5, 1.0)]
+    kept = [allocation(LEAST + share * (MOST - LEAST)).kept for share in (0.01, 0.2, 0.5, 1.0)]
     assert kept == sorted(kept)
     assert 0 < kept[0] < kept[-1] <= 1
 
@@ -56,7 +56,7 @@ def test_more_time_is_worth_no_less():
 def test_no_network_of_two_stages_is_better():
     # Everything that two stages allow, tried one by one.
     coarse = Space(BASE, 40)
-    found = plan(0.6 * MOST, space=coarse)
+    found = allocation(0.6 * MOST, space=coarse)
     power = known_power()
     best = 0.0
     for stages in itertools.combinations((1, 2, 3, 4), 2):
@@ -75,16 +75,16 @@ def test_no_network_of_two_stages_is_better():
 
 
 def test_other_limits_hold_as_well():
-    free = plan(MOST)
-    small = plan(MOST, file_mb=0.6 * free.file_mb)
+    free = allocation(MOST)
+    small = allocation(MOST, file_mb=0.6 * free.file_mb)
     assert small.file_mb <= 0.6 * free.file_mb
     assert small.kept < free.kept
-    lean = plan(MOST, memory_mb=0.9 * free.prediction.peak_memory_mb)
+    lean = allocation(MOST, memory_mb=0.9 * free.prediction.peak_memory_mb)
     assert lean.prediction.peak_memory_mb <= 0.9 * free.prediction.peak_memory_mb
 
 
 def test_channels_come_in_the_multiples_of_the_device():
-    found = plan(0.7 * MOST, space=Space(BASE, 16))
+    found = allocation(0.7 * MOST, space=Space(BASE, 16))
     whole = {1: 24, 2: 40, 3: 112, 4: 320}
     for stage, budget in zip(found.config.stages, found.config.channels, strict=True):
         assert budget % 16 == 0 or budget == whole[stage]
@@ -92,17 +92,17 @@ def test_channels_come_in_the_multiples_of_the_device():
 
 def test_a_budget_out_of_reach_says_what_holds_it():
     with pytest.raises(UsageError, match=rf"The least is {LEAST:.2f} ms.*is the backbone") as caught:
-        plan(0.5 * LEAST)
+        allocation(0.5 * LEAST)
     assert "seconds" not in str(caught.value)
 
 
 def test_a_budget_in_seconds_gets_a_hint():
     with pytest.raises(UsageError, match="looks like seconds: ask for --latency-ms 2"):
-        plan(0.002)
+        allocation(0.002)
 
 
 def test_a_budget_in_microseconds_gets_a_hint():
-    assert any("microseconds, ask for --latency-ms 2" in note for note in plan(2000).notes)
+    assert any("microseconds, ask for --latency-ms 2" in note for note in allocation(2000).notes)
 
 
 @pytest.mark.parametrize("value", [0.0, -1.0, math.nan])
@@ -112,17 +112,17 @@ def test_a_budget_that_is_none_is_refused(value: float):
 
 
 def test_the_next_millisecond_is_named():
-    assert " -> " in plan(0.5 * (LEAST + MOST)).next_ms
-    assert plan(1e3).next_ms.startswith("nothing")
+    assert " -> " in allocation(0.5 * (LEAST + MOST)).next_ms
+    assert allocation(1e3).next_ms.startswith("nothing")
 
 
 def test_a_plan_survives_json():
-    found = plan(0.8 * MOST)
-    again = Plan.from_json(json.loads(json.dumps(found.to_json())))
+    found = allocation(0.8 * MOST)
+    again = Allocation.from_json(json.loads(json.dumps(found.to_json())))
     assert again.to_json() == found.to_json()
     assert again.text == found.text
-    with pytest.raises(DataError, match="not a plan"):
-        Plan.from_json({"target": "mine"})
+    with pytest.raises(DataError, match="not an allocation"):
+        Allocation.from_json({"target": "mine"})
 
 
 def test_a_table_of_another_version_is_noted():

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from edgead.allocation.search import (
     Candidate,
-    Family,
     HeadChoice,
     StageChoice,
+    StageSet,
     best_within,
     undominated,
 )
@@ -21,7 +21,7 @@ budgets = st.sampled_from([8, 16, 24])
 
 
 @st.composite
-def families(draw: st.DrawFn, columns: int) -> Family:
+def families(draw: st.DrawFn, columns: int) -> StageSet:
     costs = st.tuples(*[numbers] * columns)
     stage = st.builds(
         StageChoice, stage=st.just(1), budget=budgets, width=st.just(8), value=numbers, costs=costs
@@ -30,10 +30,10 @@ def families(draw: st.DrawFn, columns: int) -> Family:
     head = st.builds(HeadChoice, residuals=st.just(16), bank_size=st.just(0), value=numbers, costs=costs)
     sums = {sum(choice.budget for choice in chosen) for chosen in itertools.product(*stages)}
     heads = {total: draw(st.lists(head, max_size=3)) for total in sorted(sums)}
-    return Family(tuple(stages), heads.__getitem__, draw(costs))
+    return StageSet(tuple(stages), heads.__getitem__, draw(costs))
 
 
-def every_network(family: Family) -> list[Candidate]:
+def every_network(family: StageSet) -> list[Candidate]:
     found = []
     for chosen in itertools.product(*family.stages):
         for head in family.heads(sum(choice.budget for choice in chosen)):

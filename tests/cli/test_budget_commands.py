@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -16,7 +18,11 @@ from edgead.cost.profile_file import profile_with_table
 from edgead.models.realnet.config import RealNetConfig
 from edgead.profiles import read_data_text
 from edgead.profiles.target import read_target
+from edgead.synthesis.diffusion.sets import SetFacts, SetWriter
+from edgead.training.batches import make_synthesizer
+from edgead.training.settings import TrainSettings
 from tests.allocation.known_device import BASE, DEVICE, measured
+from tests.training.small_training import draw_good
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +40,7 @@ def run(*arguments: object) -> tuple[int, str]:
 
 REFUSED = [
     (("--latency-ms", 5), "give --target"),
-    (("--plan-only",), "go with --target"),
+    (("--allocation-only",), "go with --target"),
     (("--target", "cpu"), "give --latency-ms"),
     (("--target", "cpu", "--latency-ms", -1), "above 0"),
     (("--target", "cpu", "--latency-ms", "nan"), "above 0"),
@@ -97,9 +103,9 @@ def test_models_are_measured_by_the_engine_that_runs_them():
 
 
 def test_a_bundle_is_predicted_or_says_why_not(profile: Path):
-    from edgead.cost.measure import Measured, _manifest
+    from edgead.cost.measure import MeasuredNetwork, _manifest
 
-    one: Measured = measured()[0]
+    one: MeasuredNetwork = measured()[0]
     manifest = _manifest(Model(one.config, "int8", bytes), "onnxruntime")
     prediction = predict_bundle(manifest, target=str(profile), threads=1)
     assert "missing" not in prediction, prediction
@@ -107,3 +113,42 @@ def test_a_bundle_is_predicted_or_says_why_not(profile: Path):
     assert any("engine" in note for note in prediction["notes"])
     assert "missing" in predict_bundle(manifest, target=None, threads=1)  # its target is no profile
     assert BASE.to_json() == dict(one.config)
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return draw_good(tmp_path_factory.mktemp("data") / "good", count=6)
+
+
+def allocated(good: Path, profile: Path, *options: object) -> tuple[int, str]:
+    limits = ("--target", profile, "--latency-ms", 50, "--input-size", 128, "--allocation-only")
+    return run("train", good, "--out", good.parent / "run", *limits, *options)
+
+
+def test_an_allocation_sees_the_anomalies_of_a_set(good: Path, profile: Path, tmp_path: Path):
+    """With --synthesis SET the channels are judged by the anomalies that the training will see."""
+    writer = SetWriter(
+        tmp_path / "set", SetFacts("ab" * 32, "tile", 64, 64, (0.1, 0.2), "ancestral", 20, 2, 0, "ours")
+    )
+    pictures = [np.random.default_rng(number).integers(0, 256, (64, 64), np.uint8) for number in range(4)]
+    encoded = [cv2.imencode(".png", picture)[1].tobytes() for picture in pictures]
+    writer.add(range(4), encoded, seeds=range(4), strengths=[0.1] * 4)
+    code, output = allocated(good, profile, "--synthesis", tmp_path / "set")
+    assert code == 0, output
+    assert "Allocation for" in output
+
+
+def test_an_allocation_is_made_on_the_anomalies_of_its_preset(
+    good: Path, profile: Path, monkeypatch: pytest.MonkeyPatch
+):
+    seen: list[TrainSettings] = []
+
+    def recorded(settings: TrainSettings, *rest: object) -> object:
+        seen.append(settings)
+        return make_synthesizer(settings, *rest)
+
+    monkeypatch.setattr("edgead.allocation.allocate.make_synthesizer", recorded)
+    code, output = allocated(good, profile, "--preset", "multi-class")
+    assert code == 0, output
+    assert dict(seen[0].synthesis) == {"textures": 1.0}
+    assert not seen[0].foreground

@@ -191,7 +191,7 @@ def test_the_same_folder_twice_is_wrong_usage(data: Path, tmp_path: Path):
 
 def test_the_old_spelling_of_channels_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     seen = []
-    monkeypatch.setattr("edgead.cli.train.planned_settings", lambda *args, **_: seen.append(args[2]))
+    monkeypatch.setattr("edgead.cli.train.allocated_settings", lambda *args, **_: seen.append(args[2]))
     for option in ("--channels", "--budgets"):
         result = CliRunner().invoke(main, ["train", "d", "--out", str(tmp_path / "r"), option, "8,8"])
         assert result.exit_code == 0, result.output

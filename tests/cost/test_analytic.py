@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.published_latencies import observations, predict_left_out, read_published_points, same_device
 from edgead.cost.analytic import PUBLISHED, AnalyticModel, fuse, memory_mb
 from edgead.cost.layers import Layer, layers_of
 from edgead.cost.prediction import PUBLISHED_POINTS
-from edgead.cost.published import observations, predict_left_out, read_published_points, same_device
 from edgead.errors import UnknownNameError, UsageError
 from edgead.models.realnet.config import RealNetConfig
 from edgead.profiles.figures import Figure

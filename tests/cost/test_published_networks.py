@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from benchmarks.network_cost import count_macs
-from edgead.cost.published_networks import layers_of_network
+from benchmarks.published_networks import layers_of_network
 from edgead.errors import UnknownNameError
 from edgead.models.backbones import build_backbone
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from benchmarks.published_latencies import read_published_points
 from edgead.cost.analytic import PUBLISHED
-from edgead.cost.published import read_published_points
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks" / "results" / "budget_published.json"

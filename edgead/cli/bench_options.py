@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Asked:
+class BenchOptions:
     """The command's options."""
 
     seconds: float

@@ -1,4 +1,4 @@
-"""The plan for a training: an AFS pass over every channel, then the choice."""
+"""The allocation for a training: an AFS pass over every channel, then the choice."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
+from edgead.allocation.allocation import Allocation, Limits
 from edgead.allocation.channel_information import ChannelInformation, InformationMeter
 from edgead.allocation.choose import choose
-from edgead.allocation.plan import Limits, Plan
 from edgead.cost.design_space import Space, check_base
 from edgead.cost.predict import cost_model
 from edgead.datasets import open_dataset, split_good
@@ -24,12 +24,11 @@ from edgead.models.backbones.base import STAGES
 from edgead.models.folding import fold_backbone
 from edgead.models.realnet.config import RealNetConfig
 from edgead.profiles.target import Target
-from edgead.synthesis import Synthesizer
-from edgead.training.batches import BatchStream
+from edgead.training.batches import BatchStream, make_synthesizer
 from edgead.training.data import load_images
 from edgead.training.features import FeatureExtractor, GoodFeatures
 from edgead.training.loop import SELECTING
-from edgead.training.run import PLAN_FILE
+from edgead.training.run import ALLOCATION_FILE
 from edgead.training.settings import TrainSettings
 
 _TRIED_IMAGES = 256  # that surroundings are learnt from and banks are tried on
@@ -38,8 +37,8 @@ OnShare = Callable[[float], None]
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What a plan is made for."""
+class AllocationRequest:
+    """What an allocation is made for."""
 
     target: Target
     limits: Limits
@@ -48,22 +47,23 @@ class Asked:
     input_sizes: Sequence[tuple[int, int]] = ()  # (height, width) to choose among; none: the settings' own
 
 
-def plan_training(
+def allocate_channels(
     data: str | Path,
     settings: TrainSettings,
-    asked: Asked,
+    request: AllocationRequest,
     *,
     on_progress: OnShare | None = None,
-) -> Plan:
+) -> Allocation:
     """Measure what the channels tell on the good images of `data`, and choose the best network within limits.
 
-    Deterministic: the same images, settings and target give the same plan. Test images are not read. Raises
-    UsageError where nothing is within the limits, before any image is read where the target is at fault.
+    Deterministic: the same images, settings and target give the same allocation. Test images are not read.
+    Raises UsageError where nothing is within the limits, before any image is read where the target is at
+    fault.
     """
     base = check_base(settings.model)
-    precision = asked.precision or asked.target.precisions[0]
-    costs = cost_model(asked.target, precision=precision, mode=asked.mode)
-    sizes = tuple(asked.input_sizes) or (base.input_size,)
+    precision = request.precision or request.target.precisions[0]
+    costs = cost_model(request.target, precision=precision, mode=request.mode)
+    sizes = tuple(request.input_sizes) or (base.input_size,)
     for height, width in sizes:
         replace(base, input_height=height, input_width=width)  # one that cannot be is refused here
     tell = on_progress or (lambda _share: None)
@@ -75,16 +75,16 @@ def plan_training(
             size,
             on_progress=lambda share, done=number: tell((done + share) / len(sizes)),  # type: ignore[misc]
         )
-    space = Space(base, max(8, asked.target.multiple_of_channels(precision)))
-    table = asked.target.table
+    space = Space(base, max(8, request.target.multiple_of_channels(precision)))
+    table = request.target.table
     return choose(
         power,
         costs,
         space,
-        limits=asked.limits,
-        target=asked.target,
+        limits=request.limits,
+        target=request.target,
         precision=precision,
-        mode=asked.mode,
+        mode=request.mode,
         threads=int(table["threads"]) if table is not None and costs.basis == "measured table" else None,
     )
 
@@ -105,10 +105,7 @@ def measure_information(
     device = device_for_rank(0)
     backbone = fold_backbone(build_backbone(settings.model.backbone, stages=STAGES))
     extractor = FeatureExtractor(backbone, device, reduced=bfloat16_pays(device))
-    synthesizer = Synthesizer(
-        list(images), sources=settings.synthesis, texture_folder=settings.texture_folder,
-        seed_textures=settings.seed,
-    )  # fmt: skip
+    synthesizer = make_synthesizer(settings, images, [len(images)])
     good = GoodFeatures(images, extractor, cache_bytes=0)
     stream = BatchStream(synthesizer, half=settings.batch // 2, seed=settings.seed, purpose=SELECTING)
     total = settings.selection_batches
@@ -126,44 +123,46 @@ def measure_information(
     return found
 
 
-def kept_plan(run: Path, asked: Asked, settings: TrainSettings) -> Plan | None:
-    """The plan that an unfinished or finished training in `run` was begun with, if it was for the same."""
-    path = run / PLAN_FILE
+def kept_allocation(run: Path, request: AllocationRequest, settings: TrainSettings) -> Allocation | None:
+    """The allocation that a training in `run` was begun with, if it was for the same request."""
+    path = run / ALLOCATION_FILE
     if not path.exists():
         return None
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        if content["asked"] == request(asked, settings):
-            return Plan.from_json(content["plan"])
+        if content["request"] == request_json(request, settings):
+            return Allocation.from_json(content["allocation"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
-            f"{path} is damaged ({type(error).__name__}: {error}). Remove it; the plan is then made again."
+            f"{path} is damaged ({type(error).__name__}: {error}). Remove it; it is then made again."
         ) from error
     return None
 
 
-def plan_file(plan: Plan, asked: Asked, settings: TrainSettings) -> dict[str, Any]:
-    """The contents of plan.json."""
-    return {"asked": request(asked, settings), "plan": plan.to_json()}
+def allocation_file(
+    allocation: Allocation, request: AllocationRequest, settings: TrainSettings
+) -> dict[str, Any]:
+    """The contents of allocation.json."""
+    return {"request": request_json(request, settings), "allocation": allocation.to_json()}
 
 
-def request(asked: Asked, settings: TrainSettings) -> dict[str, Any]:
-    """What decides a plan besides the images, as plain values that JSON keeps as they are."""
-    table = asked.target.table or {}
+def request_json(request: AllocationRequest, settings: TrainSettings) -> dict[str, Any]:
+    """What decides an allocation besides the images, as plain values that JSON keeps as they are."""
+    table = request.target.table or {}
     content = {
-        "target": asked.target.name,
+        "target": request.target.name,
         "table": [table.get("date"), len(table.get("points", ()))],
-        "precision": asked.precision,
-        "mode": asked.mode,
-        "limits": {name: str(value) for name, value in vars(asked.limits).items()},
-        "input_sizes": [list(size) for size in asked.input_sizes],
+        "precision": request.precision,
+        "mode": request.mode,
+        "limits": {name: str(value) for name, value in vars(request.limits).items()},
+        "input_sizes": [list(size) for size in request.input_sizes],
         "settings": {**settings.to_json(), "steps": None},
     }
     plain: dict[str, Any] = json.loads(json.dumps(content))
     return plain
 
 
-def planned(settings: TrainSettings, plan: Plan) -> TrainSettings:
-    """The settings of a training with the network of a plan."""
-    config: RealNetConfig = plan.config
+def with_allocation(settings: TrainSettings, allocation: Allocation) -> TrainSettings:
+    """The settings of a training with the network of an allocation."""
+    config: RealNetConfig = allocation.config
     return replace(settings, model=config)

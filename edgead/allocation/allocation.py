@@ -1,4 +1,4 @@
-"""The plan of an allocation: the network chosen, what it is predicted to cost, what more time would buy."""
+"""An allocation: the network chosen, its predicted cost, and what more time would buy."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from edgead.cost.prediction import Prediction
+from edgead.cost.prediction import LatencyPrediction
 from edgead.errors import DataError, UsageError
 from edgead.models.realnet.config import RealNetConfig
 
@@ -36,8 +36,8 @@ class FrontierPoint:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What was chosen, for what, and how sure it is. Written beside a run as plan.json.
+class Allocation:
+    """What was chosen, for what, and how sure it is. Written beside a run as allocation.json.
 
     `kept` is the share of all channels' information (edgead/allocation/channel_information.py) that the
     network keeps; it ranks networks and is no accuracy. `promised_ms` is the prediction with the margin that
@@ -50,11 +50,11 @@ class Plan:
     threads: int | None
     limits: Limits
     config: RealNetConfig
-    prediction: Prediction
+    prediction: LatencyPrediction
     promised_ms: float
     file_mb: float
     kept: float
-    stage_bits: Mapping[int, tuple[float, float]]  # stage -> bits of its kept channels, of all
+    stage_information: Mapping[int, tuple[float, float]]  # stage -> bits of its kept channels, of all
     next_ms: str  # what the next millisecond would buy, in words
     frontier: Sequence[FrontierPoint]
     notes: Sequence[str] = ()
@@ -65,43 +65,45 @@ class Plan:
         content["limits"] = {
             name: None if math.isinf(value) else value for name, value in asdict(self.limits).items()
         }
-        content["stage_bits"] = {str(stage): list(bits) for stage, bits in self.stage_bits.items()}
+        content["stage_information"] = {
+            str(stage): list(bits) for stage, bits in self.stage_information.items()
+        }
         return content
 
     @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> Plan:
+    def from_json(cls, content: Mapping[str, Any]) -> Allocation:
         """Read what `to_json` wrote; DataError for anything else."""
         try:
             values = dict(content)
             limits = {n: math.inf if v is None else float(v) for n, v in values["limits"].items()}
             values["limits"] = Limits(**limits)
             values["config"] = RealNetConfig.from_json(values["config"])
-            values["prediction"] = Prediction(**values["prediction"])
-            values["stage_bits"] = {
-                int(k): (float(a), float(b)) for k, (a, b) in values["stage_bits"].items()
+            values["prediction"] = LatencyPrediction(**values["prediction"])
+            values["stage_information"] = {
+                int(k): (float(a), float(b)) for k, (a, b) in values["stage_information"].items()
             }
             values["frontier"] = tuple(FrontierPoint(**point) for point in values["frontier"])
             values["notes"] = tuple(map(str, values["notes"]))
             return cls(**values)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise DataError(f"This is not a plan: {type(error).__name__} {error}.") from error
+            raise DataError(f"This is not an allocation: {type(error).__name__} {error}.") from error
 
     @property
     def text(self) -> str:
-        """The plan for a terminal."""
+        """The allocation for a terminal."""
         return "\n".join(self._lines())
 
     def _lines(self) -> list[str]:
         config, parts = self.config, dict(self.prediction.parts_ms)
         size = f"{config.input_height} x {config.input_width}"
         where = f"{self.target}{f', mode {self.mode}' if self.mode else ''}, {self.precision}"
-        lines = [f"Plan for {where}: {_asked(self.limits)}", f"{config.backbone}, input {size}"]
+        lines = [f"Allocation for {where}: {_asked(self.limits)}", f"{config.backbone}, input {size}"]
         lines.append(f"{'':<18}{'channels':>12}{'width':>8}{'bits kept':>20}{'predicted ms':>15}")
         lines.append(f"{'backbone':<18}{'':>40}{parts.pop('backbone', 0.0):>15.3f}")
         for stage, budget, width in zip(
             config.stages, config.channels, config.reconstruction_widths, strict=True
         ):
-            kept, whole = self.stage_bits[stage]
+            kept, whole = self.stage_information[stage]
             ms = parts.pop(f"reconstruction {stage}", 0.0)
             bits = f"{kept:.3f} of {whole:.3f}"
             lines.append(f"{f'stage {stage}':<18}{budget:>12}{width:>8}{bits:>20}{ms:>15.3f}")

@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.published_networks import layers_of_network
 from edgead.cost.analytic import AnalyticModel, Observation
-from edgead.cost.published_networks import layers_of_network
 from edgead.profiles import read_toml
 from edgead.profiles.target import Target, read_target
 
-POINTS_FILE = Path(__file__).with_name("published.toml")
+POINTS_FILE = Path(__file__).with_name("published_latencies.toml")
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class LeftOut:
 
 
 def read_published_points() -> tuple[PublishedPoint, ...]:
-    """Every point of published.toml."""
+    """Every published point."""
     content = read_toml(POINTS_FILE)
     return tuple(
         PublishedPoint(

@@ -114,6 +114,6 @@ class InspectionNetwork(nn.Module, abc.ABC):
     def fold(self) -> None:
         """Rewrite in place, for export, what engines run faster in another form; batch norms are folded."""
 
-    def _position(self, stage: int) -> int:
-        """Where the maps of a stage are in the list of maps."""
-        return int(self.config.stages.index(stage))
+    def maps_of(self, stages: Sequence[int], maps: Sequence[Tensor]) -> list[Tensor]:
+        """Those of the maps, one for each of the network's stages, that are of these stages."""
+        return [maps[self.config.stages.index(stage)] for stage in stages]

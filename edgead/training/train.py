@@ -41,7 +41,7 @@ def train(
     minutes: float | None = None,
     on_progress: OnProgress | None = None,
 ) -> Run | None:
-    """Train on the good images of `data` and write the run folder `out`; goes on where a killed run stopped.
+    """Train on the good images of `data`, write the run folder `out`; goes on where an earlier one stopped.
 
     `data` is the folder of one product, or those of several, for which one model is trained. `minutes`
     decides the number of steps by timing the first ones, in place of the settings' number; the run records

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from edgead.errors import DataError, UnknownNameError, UsageError
+from edgead.models import families
 from edgead.models.backbones import build_backbone
 from edgead.models.families import GROUP, build_network, model_families, model_family
 from edgead.models.inspection import InspectionModel
@@ -139,3 +140,10 @@ def test_a_plugin_does_not_replace_a_family(plugin: Path):
     with pytest.raises(UsageError, match="a name that edgead itself has"):
         model_families()
     assert model_family("invad").config.title == "InvAD"
+
+
+@pytest.mark.parametrize("family", ["realnet", "invad"])
+def test_the_folders_of_families_have_one_shape(family: str):
+    folder = Path(families.__file__).parent / family
+    found = {path.name for path in folder.iterdir() if not path.name.startswith("__")}
+    assert found == {"config.py", "presets.py", "network.py", "parts"}

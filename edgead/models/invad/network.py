@@ -73,13 +73,14 @@ class InvAD(InspectionNetwork):
 
     def fit_good(self, chunks: Sequence[list[Tensor]], generator: torch.Generator) -> None:
         if self.config.standardised:
-            fit_selections(self.select, [self._inverted(maps) for maps in chunks])
+            fit_selections(self.select, [self.maps_of(self.config.inverted_stages, maps) for maps in chunks])
         if self.bank is not None:
-            self.bank.fit([self._bank_maps(maps) for maps in chunks], generator)
+            self.bank.fit([self.maps_of(self.config.bank_stages, maps) for maps in chunks], generator)
 
     def selected(self, maps: Sequence[Tensor]) -> list[Tensor]:
         """The features of the inverted stages: what is rebuilt."""
-        return [select(m) for select, m in zip(self.select, self._inverted(maps), strict=True)]
+        inverted = self.maps_of(self.config.inverted_stages, maps)
+        return [select(m) for select, m in zip(self.select, inverted, strict=True)]
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
         """The features of the inverted stages, rebuilt; maps: the backbone's, one for each stage."""
@@ -94,7 +95,7 @@ class InvAD(InspectionNetwork):
     def score_components(self, maps: Sequence[Tensor]) -> ScoreComponents:
         features = self.selected(maps)
         distance = cosine_distance(features, self.decoder(self.fuser(features)))
-        far = None if self.bank is None else self.bank(self._bank_maps(maps))
+        far = None if self.bank is None else self.bank(self.maps_of(self.config.bank_stages, maps))
         return ScoreComponents(None, [smoothed(distance)], far)
 
     def fold(self) -> None:
@@ -103,12 +104,6 @@ class InvAD(InspectionNetwork):
         self.decoder.fold()
         if self.bank is not None:
             self.bank = self.bank.without_repeated()
-
-    def _inverted(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        return [maps[self._position(stage)] for stage in self.config.inverted_stages]
-
-    def _bank_maps(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        return [maps[self._position(stage)] for stage in self.config.bank_stages]
 
 
 def cosine_distance(features: Sequence[Tensor], rebuilt: Sequence[Tensor]) -> Tensor:

@@ -85,7 +85,7 @@ class RealNet(InspectionNetwork):
     def fit_good(self, chunks: Sequence[list[Tensor]], generator: torch.Generator) -> None:
         fit_selections(self.standardise, chunks)
         if self.bank is not None:
-            self.bank.fit([self._bank_maps(maps) for maps in chunks], generator)
+            self.bank.fit([self.maps_of(self.config.bank_stages, maps) for maps in chunks], generator)
 
     def standardised(self, maps: Sequence[Tensor]) -> list[Tensor]:
         """The selected channels of each stage, standardised: the targets, for good images."""
@@ -96,8 +96,8 @@ class RealNet(InspectionNetwork):
         features = self.standardised(maps)
         rebuilt = [network(x) for network, x in zip(self.reconstructions, features, strict=True)]
         differences = [x.float() - y.float() for x, y in zip(features, rebuilt, strict=True)]
-        grid = maps[self._position(self.config.grid_stage)].shape[-2:]
-        size = (int(grid[0]), int(grid[1]))
+        (grid,) = self.maps_of((self.config.grid_stage,), maps)
+        size = (int(grid.shape[-2]), int(grid.shape[-1]))
         seen = [_on_grid(RESIDUALS[self.config.residual_kind](d), size) for d in differences]
         logits = self.discriminator(self.residual_selection(torch.cat(seen, dim=1)))
         return RealNetOutput(logits, rebuilt, differences)
@@ -120,23 +120,12 @@ class RealNet(InspectionNetwork):
 
     def score_components(self, maps: Sequence[Tensor]) -> ScoreComponents:
         output = self(maps)
-        kept = [
-            output.differences[self._position(stage)].square() for stage in self.config.residual_map_stages
-        ]
+        squares = [d.square() for d in self.maps_of(self.config.residual_map_stages, output.differences)]
         return ScoreComponents(
             logits=output.logits,
-            residuals=[torch.log(residual.mean(dim=1) + _LEAST_RESIDUAL) for residual in kept],
-            distances=self._distances(maps),
+            residuals=[torch.log(square.mean(dim=1) + _LEAST_RESIDUAL) for square in squares],
+            distances=None if self.bank is None else self.bank(self.maps_of(self.config.bank_stages, maps)),
         )
-
-    def _distances(self, maps: Sequence[Tensor]) -> Tensor | None:
-        if self.bank is None:
-            return None
-        distances: Tensor = self.bank(self._bank_maps(maps))
-        return distances
-
-    def _bank_maps(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        return [maps[self._position(stage)] for stage in self.config.bank_stages]
 
     def fold(self) -> None:
         """Write the selections as 1 x 1 convolutions; drop the bank's repeated prototypes."""

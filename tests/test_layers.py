@@ -42,7 +42,18 @@ LAYERS: dict[str, set[str]] = {
     "bench": GROUND | {"bundle", "device", "images", "runtime", "web"},
     # both
     "compiler": GROUND
-    | {"bundle", "datasets", "evaluation", "images", "metrics", "models", "profiles", "runtime", "synthesis"}
+    | {
+        "bundle",
+        "datasets",
+        "device",
+        "evaluation",
+        "images",
+        "metrics",
+        "models",
+        "profiles",
+        "runtime",
+        "synthesis",
+    }
     | {"training"},
     "cost": GROUND | {"bundle", "compiler", "device", "models", "profiles", "runtime"},
     "allocation": GROUND | {"cost", "datasets", "learning", "models", "profiles", "synthesis", "training"},

@@ -23,6 +23,7 @@ class QuantizationSpec:
     device: str = "cpu"
     activations: str = "per-tensor"
     ranges: str = "maximum"
+    weight_range: str = "auto"
     weight_rounding: str = "calibrated"
     bias_correction: str = "none"
     smooth_convolutions: float = -1.0
@@ -36,6 +37,7 @@ class QuantizationSpec:
         _check_choice("quantization.device", self.device, ("any", "cpu", "gpu", "npu"))
         _check_choice("quantization.activations", self.activations, _ACTIVATIONS)
         _check_choice("quantization.ranges", self.ranges, ("maximum", "mean"))
+        _check_choice("quantization.weight_range", self.weight_range, ("auto", "full", "half"))
         _check_choice("quantization.weight_rounding", self.weight_rounding, ("calibrated", "nearest"))
         _check_choice("quantization.bias_correction", self.bias_correction, ("fast", "accurate", "none"))
         _check_range("quantization.smooth_convolutions", self.smooth_convolutions, -1, 1)

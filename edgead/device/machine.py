@@ -70,6 +70,15 @@ def cpu_flags() -> list[str]:
     return [flag for flag in RELEVANT_FLAGS if flag in flags]
 
 
+def adds_int8_in_32_bits() -> bool:
+    """Whether the processor sums 8-bit products without saturation; true where that is not known.
+
+    x86 processors without VNNI or AMX add pairs of them in 16 bits.
+    """
+    flags = cpu_flags()
+    return "avx2" not in flags or any("vnni" in flag or flag == "amx_int8" for flag in flags)
+
+
 def usable_cores() -> int:
     """Cores that this process may run on."""
     if hasattr(os, "sched_getaffinity"):

@@ -11,6 +11,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from edgead.compiler import quantize
 from edgead.compiler.answers import answers_of_onnx
 from edgead.compiler.gate import map_correlation
 from edgead.compiler.pipeline import ImageSets
@@ -158,3 +159,22 @@ def test_the_quantizer_sends_no_reports(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert not (tmp_path / "intel").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "wanted"),
+    [
+        pytest.param(["avx2"], "enable", id="before VNNI"),
+        pytest.param(["avx2", "avx512f", "avx512_vnni"], "disable", id="VNNI"),
+        pytest.param(["avx2", "avx_vnni"], "disable", id="VNNI without AVX-512"),
+        pytest.param(["asimd"], "disable", id="ARM"),
+        pytest.param([], "disable", id="not known"),
+    ],
+)
+def test_weights_take_half_the_range_where_sums_would_saturate(
+    flags: list[str], wanted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgead.device.machine.cpu_flags", lambda: flags)
+    assert quantize._overflow_fix("auto") == wanted
+    assert quantize._overflow_fix("full") == "disable"
+    assert quantize._overflow_fix("half") == "enable"

@@ -7,8 +7,8 @@ from pathlib import Path
 from common import Row
 
 from edgead.bench.line_load import LineLoad
+from edgead.bench.loads import find_line_rate, measure_line_rate
 from edgead.bundle import read_bundle
-from edgead.cli.bench_loads import find_line_rate, measure_line_rate
 from edgead.runtime.inspector import Inspector
 from edgead.web.stream import StreamSettings
 

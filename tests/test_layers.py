@@ -12,11 +12,13 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "edgead"
 
 # From the ground up: package or module -> the others that it may import.
-GROUND = {"errors", "files", "map_and_score", "plugins", "records"}
+GROUND = {"engines", "errors", "files", "installation", "map_and_score", "plugins", "records"}
 LAYERS: dict[str, set[str]] = {
     "errors": set(),
     "map_and_score": set(),
+    "installation": set(),
     "plugins": {"errors"},
+    "engines": {"errors", "installation", "plugins"},
     "image_headers": set(),
     "files": {"errors"},
     "records": {"errors"},

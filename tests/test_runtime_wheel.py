@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
+from edgead.installation import how_to_install
 from tests.runtime.tiny_bundle import write_tiny_bundle
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -90,4 +91,4 @@ def test_the_others_say_what_is_missing(installed: Path, command: str, tmp_path:
     done = edgead(installed, command, *words, "--out", tmp_path / "out")
     assert done.returncode == 1
     assert "the runtime alone" in done.stderr
-    assert "pip install 'edgead[train]'" in done.stderr
+    assert how_to_install("train") in done.stderr

@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl
 from edgead.cameras.base import Driver
 from edgead.cameras.camera import Camera, CameraSettings
 from edgead.errors import CameraError, UnknownNameError, UsageError
+from edgead.installation import how_to_install
 
 Number = Callable[[str], Any]
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(?://)?([^?]*)(?:\?(.*))?", re.DOTALL)
@@ -167,7 +168,7 @@ def _no_aravis() -> str:
 def _no_harvesters() -> str:
     if importlib.util.find_spec("harvesters"):
         return ""
-    return "GenTL needs harvesters. Install it with: pip install 'edgead[gentl]'"
+    return f"GenTL needs harvesters. Install it with: {how_to_install('gentl')}"
 
 
 def _folder(where: str) -> Driver:

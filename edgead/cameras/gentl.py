@@ -12,6 +12,7 @@ import numpy as np
 from edgead.cameras.base import Driver, Frame
 from edgead.cameras.pixel_formats import image_from_bytes
 from edgead.errors import CameraError, CameraTimeoutError
+from edgead.installation import how_to_install
 
 _LOG = logging.getLogger("edgead.cameras")
 
@@ -35,7 +36,7 @@ class GenTlDriver(Driver):
             from harvesters.core import Harvester
         except ImportError as error:
             raise CameraError(
-                f"GenTL needs harvesters ({error}). Install it with: pip install 'edgead[gentl]'"
+                f"GenTL needs harvesters ({error}). Install it with: {how_to_install('gentl')}"
             ) from error
         try:
             self._harvester = Harvester()

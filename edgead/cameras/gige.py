@@ -8,6 +8,7 @@ from typing import Any
 from edgead.cameras.base import NO_PIXELS, Driver, Frame, FrameStatus
 from edgead.cameras.pixel_formats import find_format, image_from_bytes
 from edgead.errors import CameraError, CameraTimeoutError, EdgeadError
+from edgead.installation import how_to_install
 
 _BUFFERS = 16  # frames that Aravis may fill ahead; its underruns are lost frames
 _WRAP = 65535  # a frame id of 16 bits goes from 65535 to 1; 0 is not valid
@@ -176,7 +177,7 @@ def load_aravis() -> Any:
         raise CameraError(
             f"GigE Vision needs Aravis and PyGObject ({error}). On Debian and Ubuntu: apt-get install "
             "gir1.2-aravis-0.8 libgirepository1.0-dev libcairo2-dev pkg-config gcc python3-dev, then "
-            "pip install 'edgead[gige]'."
+            f"{how_to_install('gige')}."
         ) from error
     return Aravis
 

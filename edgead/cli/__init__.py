@@ -10,6 +10,7 @@ import click
 
 from edgead import __version__
 from edgead.errors import EdgeadError
+from edgead.installation import how_to_install
 
 # name -> "module: help". A command's file defines `command`; its libraries are imported inside the function,
 # so that --help of each works in any installation.
@@ -94,12 +95,12 @@ def _missing(error: ModuleNotFoundError) -> Exception:
     if package == "edgead":
         return CommandFailure(
             f"This installation of edgead lacks {error.name}: it is the runtime alone, or incomplete. "
-            "Install the whole with: pip install 'edgead[train]'"
+            f"Install the whole with: {how_to_install('train')}"
         )
     extra = _EXTRAS.get(package, _OTHER_EXTRA)
     return CommandFailure(
         f"This command needs the package '{package}', which is not installed. "
-        f"Install it with: pip install 'edgead[{extra}]'"
+        f"Install it with: {how_to_install(extra)}"
     )
 
 

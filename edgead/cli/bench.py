@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +18,11 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from edgead.bench.latency import ClosedLoop, LatencyRun
-    from edgead.bench.latency_samples import Samples
+    from edgead.bench.latency import ClosedLoop
     from edgead.bench.line_load import LineLoad
+    from edgead.bench.loads import LoadResult
     from edgead.bench.open_loop import OpenLoop
     from edgead.bundle import Bundle
-    from edgead.cli.bench_loads import LoadResult
     from edgead.runtime.inspector import Inspector
 
     Images = Sequence[NDArray[np.uint8]]
@@ -76,7 +74,7 @@ def command(
     compare: tuple[Path, Path] | None,
     json_path: str | None,
     report_path: Path | None,
-    **asked: Any,
+    **options: Any,
 ) -> None:
     """Measure BUNDLE's latency: in a closed loop, or at the rate of a camera. Compare two runs.
 
@@ -93,7 +91,7 @@ def command(
     Files are read before the clock starts.
 
     Closed loop: one image after the other, as fast as it goes. The full-size map and the regions, which
-    inspect() leaves until they are asked for, are a stage of their own. Next to each call, in turns before
+    inspect() leaves until they are options for, are a stage of their own. Next to each call, in turns before
     and after it, the engine is called alone with the same image: the difference is what edgead adds. Where
     the target's profile can predict, the prediction stands beside.
 
@@ -106,65 +104,55 @@ def command(
         return
     if bundle is None:
         raise UsageError("Expected a bundle to measure, or --compare with two JSON files of earlier runs.")
-    report, demands = _run(bundle, images, report_path, BenchOptions(**asked))
+    report, demands = _run(bundle, images, report_path, BenchOptions(**options))
     if json_path is not None:
         write_json(json_path, report)
     if json_path != "-":
         print_run(report)
-    if asked["gate"] and (unmet := [*demands, *report["doubts"]]):
+    if options["gate"] and (unmet := [*demands, *report["doubts"]]):
         raise DeadlineError(f"{bundle}: the gate refuses: {'; '.join(unmet)}.")
 
 
 def _run(
-    bundle: Path, images: tuple[str, ...], report_path: Path | None, asked: BenchOptions
+    bundle: Path, images: tuple[str, ...], report_path: Path | None, options: BenchOptions
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The report as plain values, and the demands that were not met."""
+    from edgead.bench.report import describe
     from edgead.bundle import read_bundle
     from edgead.device.pinning import pinned
     from edgead.runtime.inspector import Inspector
 
-    load = asked.scenario()  # wrong settings are told before the engine is loaded
+    load = options.scenario()  # wrong settings are refused before the engine is loaded
     opened = read_bundle(bundle)
     pictures = _pictures(images, opened)
-    with pinned(asked.cpus), Inspector(opened, engine=asked.engine, threads=asked.threads) as inspector:
-        measured = _measure(inspector, pictures, load, asked)
+    with pinned(options.cpus), Inspector(opened, engine=options.engine, threads=options.threads) as inspector:
+        measured = _measure(inspector, pictures, load, options)
         report = {
             **describe(measured.samples, measured.facts, opened, inspector),
-            "pinned_cpus": None if asked.cpus is None else list(asked.cpus),
+            "pinned_cpus": None if options.cpus is None else list(options.cpus),
         }
     if "engine" in measured.samples:
-        report["prediction"] = _predicted(opened, report, asked.target)
+        report["prediction"] = _predicted(opened, report, options.target)
     if report_path is not None:
         write_page(report_path, measured.samples, report)
     return report, measured.demands
 
 
 def _measure(
-    inspector: Inspector, images: Images, load: ClosedLoop | OpenLoop | LineLoad, asked: BenchOptions
+    inspector: Inspector, images: Images, load: ClosedLoop | OpenLoop | LineLoad, options: BenchOptions
 ) -> LoadResult:
     from edgead.bench.latency import ClosedLoop
+    from edgead.bench.loads import find_line_rate, measure_closed, measure_frames, measure_line_rate
     from edgead.bench.open_loop import OpenLoop
-    from edgead.cli.bench_loads import find_line_rate, measure_frames, measure_line_rate
 
-    allowed = asked.allow_late
+    how: dict[str, Any] = {"scenario": load, "allow_late": options.allow_late, "progress": progress_share}
     if isinstance(load, ClosedLoop):
-        return _closed(inspector, images, load, asked)
+        return measure_closed(inspector, images, deadline_ms=options.deadline_ms, **how)
     if isinstance(load, OpenLoop):
-        return measure_frames(inspector, images, scenario=load, allow_late=allowed)
-    measure_web = find_line_rate if asked.sustained else measure_line_rate
-    return measure_web(inspector, images, scenario=load, allow_late=allowed)
-
-
-def _closed(inspector: Inspector, images: Images, scenario: ClosedLoop, asked: BenchOptions) -> LoadResult:
-    from edgead.cli.bench_loads import LoadResult, deadline_demand, deadline_facts, told, watched
-
-    with watched() as telemetry:
-        run = measure(inspector, images, scenario=scenario)
-    limit = asked.deadline_ms
-    missed = 0 if limit is None else int((run.samples["total"] > limit * 1e6).sum())
-    deadline = deadline_facts(limit, missed, run.count)
-    facts = {**_closed_facts(run, images), "deadline": deadline, **told(telemetry)}
-    return LoadResult(dict(run.samples), facts, deadline_demand(deadline, asked.allow_late))
+        return measure_frames(inspector, images, **how)
+    if not options.sustained:
+        return measure_line_rate(inspector, images, **how)
+    return find_line_rate(inspector, images, on_trial=lambda line: click.echo(line, err=True), **how)
 
 
 def _compare(paths: tuple[Path, Path], json_path: str | None) -> None:
@@ -185,87 +173,6 @@ def _pictures(arguments: tuple[str, ...], bundle: Bundle) -> Images:
     from edgead.images import read_image
 
     return [read_image(path) for path in find_images(arguments)]
-
-
-def measure(inspector: Inspector, images: Images, *, scenario: ClosedLoop) -> LatencyRun:
-    """Samples by stage: those of the inspector, `total`, `map_and_regions`, and the `engine` alone."""
-    from edgead.bench.latency import measure_closed_loop
-
-    clock, engine = time.perf_counter_ns, inspector.engine
-    prepared = [inspector.prepare(image) for image in images]
-
-    def engine_alone(at: int) -> int:
-        started = clock()
-        engine.infer(prepared[at])
-        return clock() - started
-
-    def call(index: int) -> dict[str, int]:
-        turn, at = divmod(index, len(images))
-        before = engine_alone(at) if turn % 2 else 0  # the second of two calls finds warm caches
-        started = clock()
-        result = inspector.inspect(images[at])
-        inspected = clock()
-        alone = before or engine_alone(at)
-        gpu = engine.gpu_ns
-        mapping = clock()
-        _ = result.anomaly_map, result.regions
-        stages = {"map_and_regions": clock() - mapping, "engine": alone}
-        stages |= {"gpu": gpu} if gpu is not None else {}
-        return {"total": inspected - started, **result.timings_ns, **stages}
-
-    with progress_share("Measuring") as on_progress:
-        return measure_closed_loop(call, scenario=scenario, on_progress=on_progress)
-
-
-def describe_run(run: LatencyRun, bundle: Bundle, inspector: Inspector, images: Images) -> dict[str, Any]:
-    """The report of a closed loop as plain values."""
-    return describe(run.samples, _closed_facts(run, images), bundle, inspector)
-
-
-def _closed_facts(run: LatencyRun, images: Images) -> dict[str, Any]:
-    import dataclasses
-
-    from edgead.bench.latency import mlperf_rules, summarise_latency
-
-    stages = {stage: summarise_latency(run.samples[stage]) for stage in ("total", "engine")}
-    return {
-        "scenario": "SingleStream: closed loop, batch 1",
-        "settings": dataclasses.asdict(run.scenario),
-        "mlperf": mlperf_rules("SingleStream", seconds=run.seconds, count=run.count),
-        "image_sizes": sorted({f"{image.shape[0]}x{image.shape[1]}" for image in images}),
-        "seconds": run.seconds,
-        "warm_up_calls": run.warm_up_calls,
-        "doubts": list(run.doubts("total")),
-        "images_per_second": 1e9 / stages["total"]["mean"],
-        "overhead": stages["total"]["p50"] / stages["engine"]["p50"] - 1,
-    }
-
-
-def describe(
-    samples: Mapping[str, Samples], facts: dict[str, Any], bundle: Bundle, inspector: Inspector
-) -> dict[str, Any]:
-    """The report as plain values: what was measured, how, on what, and whether it may be quoted."""
-    from edgead.bench.latency import PERCENTILES, latency_histogram, summarise_latency
-    from edgead.bench.latency_samples import batches_of, percentile_interval
-    from edgead.device.machine import describe_machine
-
-    stated, total = bundle.manifest, samples["total"]
-    return {
-        **facts,
-        "valid": not facts["doubts"],
-        "bundle": {
-            "path": str(bundle.path),
-            "megabytes": round(bundle.path.stat().st_size / 1e6, 3),
-            **{name: getattr(stated, name) for name in ("name", "family", "target", "precision")},
-            "files": stated.hashes.files,
-        },
-        "engine": inspector.engine.describe(),
-        "stages_ns": {stage: summarise_latency(values) for stage, values in samples.items()},
-        "intervals_ns": {name: percentile_interval(total, share) for name, share in PERCENTILES.items()},
-        "histogram_ns": latency_histogram(total),
-        "batches_ns": batches_of(total),
-        "machine": describe_machine(),
-    }
 
 
 def _predicted(bundle: Bundle, report: dict[str, Any], target: str | None) -> dict[str, Any]:

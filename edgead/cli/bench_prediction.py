@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from edgead.errors import EdgeadError, UnknownNameError
+from edgead.installation import how_to_install
 
 if TYPE_CHECKING:
     from edgead.bundle import Manifest
@@ -20,7 +21,7 @@ def predict_bundle(manifest: Manifest, *, target: str | None, threads: int) -> d
         from edgead.cost.predict import cost_model, target_table
         from edgead.models.realnet.config import RealNetConfig
     except ModuleNotFoundError as error:
-        return {"missing": f"predicting needs {error.name}: pip install 'edgead[train]'"}
+        return {"missing": f"predicting needs {error.name}: {how_to_install('train')}"}
     from edgead.cost.measure import measured_on
     from edgead.profiles.target import read_target
 

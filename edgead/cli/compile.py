@@ -62,13 +62,10 @@ def command(
     status 3 when INT8 costs more accuracy than the recipe allows; nothing is written then.
     """
     from edgead.compiler.recipe import load_recipe
-    from edgead.errors import UsageError
     from edgead.profiles.target import read_target
 
     found = read_target(target)
     chosen = load_recipe(recipe or found.options.get("calibration", "default"))
-    if with_half and found.engine != "tensorrt":
-        raise UsageError(f"--with-half is for targets of TensorRT; {found.name} runs on {found.engine}.")
     if max_drop is not None:
         chosen = chosen.with_max_drop(max_drop)
     if is_watched():

@@ -1,10 +1,7 @@
-"""`edgead doctor`: what this machine can do, what it lacks, the command that mends it; and a whole trial."""
+"""`edgead doctor`: what this machine can do, what it lacks and how that is fixed; a trial of a bundle."""
 
 from __future__ import annotations
 
-import dataclasses
-import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,20 +9,11 @@ import click
 
 from edgead.cli.options import engine_option, json_option, write_json
 from edgead.errors import EngineError
+from edgead.installation import how_to_install
 
 if TYPE_CHECKING:
     from edgead.runtime.verification import Verification
 
-# Packages beyond the runtime: what for, and the extra that brings them.
-_OPTIONAL = {
-    "torch": ("train and compile", "train"),
-    "safetensors": ("train and compile", "train"),
-    "scikit-learn": ("train and evaluate", "train"),
-    "onnx": ("compile", "train"),
-    "nncf": ("compile to INT8", "train"),
-    "jinja2": ("write reports", "train"),
-    "matplotlib": ("write reports", "train"),
-}
 _SECONDS = 30.0
 
 
@@ -47,6 +35,8 @@ def command(bundle: Path | None, seconds: float, engine: str | None, json_path: 
 
     Exit status 1 when no engine works, for then no bundle can run here; 3 when BUNDLE gives wrong answers.
     """
+    from edgead.bench.doctor import examine, try_bundle
+
     findings = examine()
     if json_path != "-":
         _print(findings)
@@ -57,75 +47,13 @@ def command(bundle: Path | None, seconds: float, engine: str | None, json_path: 
     if json_path is not None:
         write_json(json_path, findings | {"trial": trial})
     if not works:
-        raise EngineError("No engine works here. Install one: pip install 'edgead[openvino]'")
+        raise EngineError(f"No engine works here. Install one: {how_to_install('openvino')}")
     if trial is not None and verification is not None and json_path != "-":
         _print_trial(trial, verification, json_path)
     if verification is not None:
         from edgead.runtime.verification import demand
 
         demand(verification, origin=str(bundle))
-
-
-def examine() -> dict[str, Any]:
-    """machine, checks of NVIDIA's parts, engines (name -> works, devices, problem), packages, advice."""
-    from edgead.device.machine import describe_machine, package_versions
-    from edgead.device.nvidia import check_nvidia
-    from edgead.runtime.engines import ENGINES
-
-    checks = check_nvidia()
-    engines = {name: _examine_engine(name) for name in ENGINES}
-    installed = package_versions(tuple(_OPTIONAL))
-    advice = [f"{check.name}: {check.mend}" for check in checks if check.mend is not None]
-    advice += [
-        f"{name}: {entry.install}"
-        for name, entry in ENGINES.items()
-        if not engines[name]["works"] and (checks or not entry.needs_nvidia)
-    ]
-    if missing := [name for name in _OPTIONAL if name not in installed]:
-        purposes = ", ".join(sorted({_OPTIONAL[name][0] for name in missing}))
-        advice.append(f"to {purposes} ({', '.join(missing)} missing): pip install 'edgead[train]'")
-    return {
-        "machine": describe_machine(),
-        "executable": sys.executable,
-        "nvidia": [dataclasses.asdict(check) for check in checks],
-        "engines": engines,
-        "optional_packages": {name: installed.get(name) for name in _OPTIONAL},
-        "advice": advice,
-    }
-
-
-def try_bundle(path: Path, *, seconds: float, engine: str | None) -> tuple[dict[str, Any], Verification]:
-    """Open, verify and measure a bundle: (what `edgead bench` reports and more, as plain values; the proof).
-
-    Raises BundleError, EngineError, UsageError. A wrong answer is measured all the same.
-    """
-    from edgead.bench.latency import ClosedLoop
-    from edgead.bundle import read_bundle
-    from edgead.cli.bench import describe_run, measure
-    from edgead.runtime.inspector import Inspector
-    from edgead.runtime.verification import verify_engine
-
-    scenario = ClosedLoop(min_seconds=seconds, min_count=1)
-    opened = read_bundle(path)
-    started = time.monotonic()
-    with Inspector(opened, engine=engine, verify=False) as inspector:
-        opening_seconds = time.monotonic() - started
-        verification = verify_engine(inspector.engine, opened.reference)
-        images = list(opened.reference.inputs)
-        run = measure(inspector, images, scenario=scenario)
-        report = describe_run(run, opened, inspector, images)
-    proof = {"passed": verification.passed, **dataclasses.asdict(verification)}
-    return {"opening_seconds": opening_seconds, "verification": proof, "bench": report}, verification
-
-
-def _examine_engine(name: str) -> dict[str, Any]:
-    from edgead.runtime.engines import create_engine
-
-    try:
-        engine = create_engine(name)
-        return {"works": True, "devices": engine.devices(), "problem": None}
-    except EngineError as error:
-        return {"works": False, "devices": {}, "problem": str(error)}
 
 
 def _print(findings: dict[str, Any]) -> None:
@@ -135,7 +63,7 @@ def _print(findings: dict[str, Any]) -> None:
     click.echo(f"            {' '.join(machine['cpu_flags']) or 'no relevant instructions known'}")
     for check in findings["nvidia"]:
         click.echo(
-            f"{'nvidia' if check['mend'] is None else 'nvidia !':<11} {check['name']}: {check['found']}"
+            f"{'nvidia' if check['fix'] is None else 'nvidia !':<11} {check['name']}: {check['found']}"
         )
     packages = {**machine["versions"], **findings["optional_packages"]}
     for name, version in packages.items():
@@ -144,7 +72,7 @@ def _print(findings: dict[str, Any]) -> None:
         devices = ", ".join(f"{device} ({title})" for device, title in engine["devices"].items())
         click.echo(f"engine      {name}: {f'works on {devices}' if engine['works'] else engine['problem']}")
     for advice in findings["advice"]:
-        click.echo(f"to mend     {advice}")
+        click.echo(f"to fix      {advice}")
 
 
 def _print_trial(trial: dict[str, Any], verification: Verification, json_path: str | None) -> None:

@@ -10,6 +10,7 @@ import click
 
 from edgead.cli.options import write_json
 from edgead.errors import DataError, GateError, UsageError
+from edgead.installation import how_to_install
 
 if TYPE_CHECKING:
     from edgead.compiler.tensorrt_rules import Finding, Version
@@ -25,7 +26,7 @@ def answer_for_tensorrt(path: Path, name: str, json_path: str | None) -> None:
     except ImportError as error:
         raise UsageError(
             f"--tensorrt reads the graph, for which '{error.name}' is missing here. "
-            "Install it (pip install 'edgead[train]'), or ask on the machine that compiles."
+            f"Install it ({how_to_install('train')}), or ask on the machine that compiles."
         ) from error
     wanted = tuple(versions().values()) if name == ALL else (find_version(name),)
     findings = [finding for _, model in models(path) for finding in check_model(model, wanted)]

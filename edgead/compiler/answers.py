@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgead.bundle import Manifest
 from edgead.compiler.export import INPUT, OUTPUTS
+from edgead.compiler.preparation import engine_that_answers
 from edgead.errors import CompileError
+from edgead.map_and_score import MapAndScore
 from edgead.runtime.engines import create_engine
-
-Answer: TypeAlias = "tuple[NDArray[np.float32], float]"  # map h w, score
 
 
 def answers_of_onnx(
     model: bytes, images: Sequence[NDArray[np.uint8]], *, threads: int | None = None
-) -> list[Answer]:
+) -> list[MapAndScore]:
     """Answers of ONNX Runtime, which follows the letter of an ONNX graph: the yardstick of every stage."""
     import onnxruntime
 
@@ -34,21 +33,20 @@ def answers_of_onnx(
     answers = []
     for image in images:
         anomaly_map, score = session.run(list(OUTPUTS), {INPUT: image[None]})
-        answers.append((anomaly_map[0], float(score[0])))
+        answers.append(MapAndScore(anomaly_map[0], float(score[0])))
     return answers
 
 
 def answers_of_engine(
     model: bytes, manifest: Manifest, images: Sequence[NDArray[np.uint8]], *, threads: int | None = None
-) -> list[Answer]:
+) -> list[MapAndScore]:
     """Answers of the engine that the manifest names, loaded as on the device.
 
     TensorRT builds its engines on the device itself: for it ONNX Runtime answers, with its integer kernels.
     """
-    name = "onnxruntime" if manifest.engine == "tensorrt" else manifest.engine
-    engine = create_engine(name, threads=threads)
+    engine = create_engine(engine_that_answers(manifest.engine), threads=threads)
     try:
         engine.load({"model.onnx": model}, manifest)
-        return [engine.infer(np.ascontiguousarray(image)) for image in images]
+        return [MapAndScore(*engine.infer(np.ascontiguousarray(image))) for image in images]
     finally:
         engine.close()

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from torch import nn
 
 from edgead.bundle import ThresholdSpec
-from edgead.compiler.answers import Answer
 from edgead.compiler.image_sets import NamedImage, draw_calibration, draw_gate_set
 from edgead.compiler.pipeline import ImageSets, Provenance, compile_model
 from edgead.compiler.recipe import Recipe, load_recipe
@@ -20,6 +19,7 @@ from edgead.compiler.stages import CompileReport, StageReport
 from edgead.datasets import Products, Sample
 from edgead.errors import CompileError
 from edgead.images import read_image, resize_image
+from edgead.map_and_score import MapAndScore
 from edgead.models.inspection import InspectionModel, fold_for_export
 from edgead.profiles.target import Target
 from edgead.training.data import products_of_run
@@ -147,27 +147,26 @@ def _prepare(model: nn.Module) -> nn.Module:
 
 
 def _threshold(
-    answer: Callable[[Sequence[NDArray[np.uint8]]], list[Answer]],
+    answer: Callable[[Sequence[NDArray[np.uint8]]], list[MapAndScore]],
     run: Run,
     products: Products,
     held_out: Sequence[Sequence[NamedImage]],
 ) -> ThresholdSpec:
     """Set as training did, with the compiled model's answers for the same held-out good images."""
     answers = answer([image for own in held_out for _, image in own])
-    found = threshold_of_products(
+    return threshold_of_products(
         [score for _, score in answers],
         [float(anomaly_map.max()) for anomaly_map, _ in answers],
         [p.name for p, own in zip(products.products, held_out, strict=True) for _ in own],
         false_alarm_rate=run.settings.false_alarm_rate,
     )
-    return ThresholdSpec(**dataclasses.asdict(found))
 
 
 def _provenance(run: Run) -> Provenance:
     return Provenance(
         name=run.name,
         family=run.family,
-        threshold=ThresholdSpec(**dataclasses.asdict(run.threshold)),
+        threshold=run.threshold,
         split_sha256=run.hashes["split"],
         weights_sha256=run.hashes["weights"],
         score_rule=run.rule.text,

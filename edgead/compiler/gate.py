@@ -10,7 +10,6 @@ from typing import TypeAlias
 import numpy as np
 import onnx
 
-from edgead.compiler.answers import Answer
 from edgead.compiler.calibration import PreparedImage
 from edgead.compiler.distances import distance_operations
 from edgead.compiler.quantize import quantized_operations, revert_operations
@@ -20,7 +19,7 @@ from edgead.evaluation import evaluator
 from edgead.map_and_score import MapAndScore
 from edgead.metrics import GATED, Figures
 
-Answering: TypeAlias = "Callable[[bytes, Sequence[PreparedImage]], list[Answer]]"
+Answering: TypeAlias = "Callable[[bytes, Sequence[PreparedImage]], list[MapAndScore]]"
 # Metric -> the limit of its drop in a recipe.
 _LIMITED = {metric.key: f"max_drop_{metric.key}" for metric in GATED}
 _NAMED_LAYERS = 5
@@ -56,13 +55,12 @@ class GateResult:
         return drops(self.float_figures, self.figures)
 
 
-def measure(answers: Sequence[Answer], images: Sequence[PreparedImage]) -> Figures:
+def measure(answers: Sequence[MapAndScore], images: Sequence[PreparedImage]) -> Figures:
     """The figures of answers by the one evaluation, with maps resized to the image; None where undefined."""
-    found = [MapAndScore(*answer) for answer in answers]
-    return evaluator.measure(found, [item.mask for item in images]).summary()
+    return evaluator.measure(answers, [item.mask for item in images]).summary()
 
 
-def map_correlation(expected: Sequence[Answer], found: Sequence[Answer]) -> float:
+def map_correlation(expected: Sequence[MapAndScore], found: Sequence[MapAndScore]) -> float:
     """Pearson correlation of all map pixels of two models; a constant map correlates with its equal alone."""
     first = np.concatenate([a.ravel() for a, _ in expected]).astype(np.float64)
     second = np.concatenate([a.ravel() for a, _ in found]).astype(np.float64)
@@ -93,7 +91,7 @@ def pass_gate(
     original: bytes,
     *,
     images: Sequence[PreparedImage],
-    float_answers: Sequence[Answer],
+    float_answers: Sequence[MapAndScore],
     answer: Answering,
     spec: GateSpec,
 ) -> GateResult:
@@ -123,7 +121,7 @@ def pass_gate(
 
 
 def _judged(
-    model: bytes, images: Sequence[PreparedImage], float_answers: Sequence[Answer], answer: Answering
+    model: bytes, images: Sequence[PreparedImage], float_answers: Sequence[MapAndScore], answer: Answering
 ) -> Figures:
     answers = answer(model, images)
     return measure(answers, images) | {"map_correlation": map_correlation(float_answers, answers)}
@@ -143,7 +141,7 @@ def layer_costs(
     original: bytes,
     *,
     images: Sequence[PreparedImage],
-    float_answers: Sequence[Answer],
+    float_answers: Sequence[MapAndScore],
     answer: Answering,
 ) -> list[LayerCost]:
     """Measure each quantized operation alone in INT8 and sort by the error of the maps, costliest first."""

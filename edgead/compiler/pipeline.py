@@ -26,21 +26,20 @@ from edgead.bundle import (
     draft_manifest,
     write_bundle,
 )
-from edgead.compiler import tensorrt_rules
-from edgead.compiler.answers import Answer, answers_of_engine, answers_of_onnx
+from edgead.compiler.answers import answers_of_engine, answers_of_onnx
 from edgead.compiler.calibration import PreparedImage, calibration_list, check_apart, image_sizes
 from edgead.compiler.export import check_parity, onnx_from_model, torch_answers
 from edgead.compiler.gate import GateResult, drops, map_correlation, measure, pass_gate
 from edgead.compiler.graph import describe_graph
 from edgead.compiler.half import half_onnx_from_onnx
+from edgead.compiler.preparation import Preparation, preparation_for
 from edgead.compiler.quantize import int8_onnx_from_onnx, matching_operations
 from edgead.compiler.recipe import Recipe
 from edgead.compiler.reference import reference_from_answers, reference_images
 from edgead.compiler.stages import CompileReport, StageLog, StageReport
-from edgead.compiler.tensorrt_graph import onnx_for_tensorrt
-from edgead.errors import CompileError, UnknownNameError
+from edgead.errors import CompileError, UnknownNameError, UsageError
+from edgead.map_and_score import MapAndScore
 from edgead.profiles.target import Target
-from edgead.runtime.engines import ENGINES
 from edgead.runtime.engines.base import HALF_MODEL
 
 MODEL_FILE = "model.onnx"
@@ -51,7 +50,9 @@ PRECISIONS = ("int8", "f32")
 # seen with 81 convolutions. The room is for near ties in the selection of channels.
 PARITY = 1e-3
 _PARITY_IMAGES = 4
-SetThreshold: TypeAlias = "Callable[[Callable[[Sequence[NDArray[np.uint8]]], list[Answer]]], ThresholdSpec]"
+SetThreshold: TypeAlias = (
+    "Callable[[Callable[[Sequence[NDArray[np.uint8]]], list[MapAndScore]]], ThresholdSpec]"
+)
 _PACKAGES = ("torch", "onnx", "onnxruntime", "openvino", "nncf", "numpy")
 
 
@@ -64,7 +65,7 @@ class Provenance:
     threshold: ThresholdSpec
     split_sha256: str
     weights_sha256: str
-    score_rule: str = "maximum of the smoothed map"
+    score_rule: str
     config: dict[str, Any] = field(default_factory=dict)
     licences: dict[str, str] = field(default_factory=dict)
     resize: str = "stretch-area"
@@ -110,10 +111,15 @@ def compile_model(
     file at `out` is then as it was.
     """
     started, log, out = time.perf_counter(), StageLog(on_stage), Path(out)
-    _check_engine(target)
+    preparation = preparation_for(target)
+    if with_half and not preparation.packs_half:
+        raise UsageError(
+            f"{target.name} runs on {target.engine}, which takes no model in half precision beside that in "
+            "INT8. Leave --with-half out."
+        )
     precision = _precision(target, precision)
     height, width = _size(images, out)
-    job = _Job(model, images, recipe, target, precision, threads, log, tuple(keep_in_float))
+    job = _Job(model, images, recipe, target, preparation, precision, threads, log, tuple(keep_in_float))
     original = job.export(height, width, prepare)
     float_answers = answers_of_onnx(original, [item.image for item in images.gate], threads=threads)
     manifest = _manifest(provenance, target, precision, (height, width), float_answers[0][0].shape)
@@ -132,6 +138,7 @@ class _Job:
     images: ImageSets
     recipe: Recipe
     target: Target
+    preparation: Preparation
     precision: str
     threads: int | None
     log: StageLog
@@ -140,9 +147,7 @@ class _Job:
     def export(self, height: int, width: int, prepare: Callable[[nn.Module], nn.Module] | None) -> bytes:
         with self.log.stage("onnx_from_model", MODEL_FILE) as notes:
             exported = self.model if prepare is None else prepare(copy.deepcopy(self.model))
-            content = onnx_from_model(exported, height=height, width=width)
-            if self.target.engine == "tensorrt":
-                content = onnx_for_tensorrt(content)
+            content = self.preparation.rewrite(onnx_from_model(exported, height=height, width=width))
             generator = np.random.default_rng(0)
             shape = (_PARITY_IMAGES, height, width, 3)
             probes = [*generator.integers(0, 256, shape, np.uint8)]
@@ -156,18 +161,12 @@ class _Job:
 
     def check_rules(self, content: bytes) -> None:
         """Refuse what the device could not build: of the float graph before the minutes of quantizing."""
-        if self.target.engine != "tensorrt":
+        if self.preparation.check_graph is None:
             return
-        with self.log.stage("tensorrt_rules", MODEL_FILE) as notes:
-            wanted = tensorrt_rules.versions_for_target(self.target)
-            findings = tensorrt_rules.check_model(content, wanted)
-            tensorrt_rules.demand(findings, origin=f"Target {self.target.name}")
-            slow = len({(finding.rule, finding.name) for finding in findings})
-            named = ", ".join(version.name for version in wanted)
-            notes.content = content
-            notes.comparison = f"no refusal by TensorRT {named}; {slow} places that cost speed"
+        with self.log.stage(f"{self.target.engine}_rules", MODEL_FILE) as notes:
+            notes.content, notes.comparison = content, self.preparation.check_graph(content, self.target)
 
-    def quantize(self, original: bytes, manifest: Manifest, float_answers: list[Answer]) -> GateResult:
+    def quantize(self, original: bytes, manifest: Manifest, float_answers: list[MapAndScore]) -> GateResult:
         judges = self.images.gate
         if self.precision != "int8":
             answers = self._answers(original, manifest, judges)
@@ -198,7 +197,7 @@ class _Job:
             notes.content, notes.comparison = result.model, _gate_comparison(result)
         return result
 
-    def half(self, original: bytes, float_answers: list[Answer]) -> bytes:
+    def half(self, original: bytes, float_answers: list[MapAndScore]) -> bytes:
         with self.log.stage("half_onnx_from_onnx", HALF_MODEL) as notes:
             content = half_onnx_from_onnx(original)
             images = [item.image for item in self.images.gate]
@@ -212,7 +211,7 @@ class _Job:
             notes.content, notes.comparison = content, f"maps correlate with float by {correlation:.5f}"
         return content
 
-    def _answers(self, model: bytes, manifest: Manifest, items: Sequence[PreparedImage]) -> list[Answer]:
+    def _answers(self, model: bytes, manifest: Manifest, items: Sequence[PreparedImage]) -> list[MapAndScore]:
         return answers_of_engine(model, manifest, [item.image for item in items], threads=self.threads)
 
     def pack(
@@ -265,17 +264,6 @@ class _Job:
             calibration_sha256=digest,
             reverted=result.reverted,
         )
-
-
-def _check_engine(target: Target) -> None:
-    """Refuse at once what could only fail when the minutes of quantizing are over."""
-    if target.engine not in ENGINES:
-        raise CompileError(
-            f"Target {target.name} runs on {target.engine}, which this version of edgead does not run yet "
-            f"(it runs {', '.join(ENGINES)}). What is known of the device: edgead targets {target.name}"
-        )
-    if target.engine == "tensorrt":
-        tensorrt_rules.versions_for_target(target)  # refuses a device whose TensorRT is too old
 
 
 def _precision(target: Target, precision: str | None) -> str:

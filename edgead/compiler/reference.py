@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgead.bundle import Reference, map_difference
-from edgead.compiler.answers import Answer
 from edgead.compiler.calibration import PreparedImage
 from edgead.errors import CompileError
+from edgead.map_and_score import MapAndScore
 
 IMAGES = 4
 _NOISE = 4  # grey levels, what a camera adds: noise is an anomaly, and more of it would set the scale
@@ -36,7 +36,7 @@ def reference_images(images: Sequence[PreparedImage], *, seed: int = 0) -> NDArr
 
 
 def reference_from_answers(
-    inputs: NDArray[np.uint8], answers: Sequence[Answer], *, second: Sequence[Answer]
+    inputs: NDArray[np.uint8], answers: Sequence[MapAndScore], *, second: Sequence[MapAndScore]
 ) -> Reference:
     """Expected answers with tolerances taken from a `second` program that runs the same graph.
 

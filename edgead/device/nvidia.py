@@ -1,4 +1,4 @@
-"""What a Jetson or a PC with an NVIDIA GPU needs to run TensorRT, what of it is missing, and what mends it.
+"""What a Jetson or a PC with an NVIDIA GPU needs to run TensorRT, what of it is missing, and what fixes it.
 
 Read from files; nothing is imported or started, so this also works where everything else fails.
 """
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgead.device.jetson import Jetson, read_jetson
+from edgead.installation import how_to_install
 
 # What CUDA opens: the first lines on Jetsons, the last on PCs and on Thor.
 _DEVICE_FILES = (
@@ -28,16 +29,16 @@ _SMALL_MB = 9000  # a device with less may see its builder killed without swap
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that TensorRT needs: what was found, and the command that mends it (None for all well)."""
+    """One thing that TensorRT needs: what was found, and the command that fixes it (None for all well)."""
 
     name: str
     found: str
-    mend: str | None = None
+    fix: str | None = None
 
     @property
     def is_well(self) -> bool:
-        """Whether nothing is to be mended."""
-        return self.mend is None
+        """Whether nothing has to be fixed."""
+        return self.fix is None
 
 
 def has_nvidia(root: Path = Path("/")) -> bool:
@@ -46,7 +47,7 @@ def has_nvidia(root: Path = Path("/")) -> bool:
 
 
 def check_nvidia(root: Path = Path("/")) -> list[Check]:
-    """Every check, in the order in which one would mend; empty on a machine without NVIDIA's parts."""
+    """Every check, in the order in which one would fix; empty on a machine without NVIDIA's parts."""
     if not has_nvidia(root):
         return []
     jetson = read_jetson(root)
@@ -61,8 +62,8 @@ def _release(jetson: Jetson) -> Check:
     found = f"JetPack {jetson.jetpack or 'unknown'}, L4T {jetson.l4t or 'unknown'}"
     major = int(jetson.l4t.partition(".")[0]) if jetson.l4t else 0
     if 0 < major < 35 or (major == 35 and not _is_there("tensorrt")):
-        mend = "Flash JetPack 6 or newer (TensorRT is for Python 3.8 in JetPack 5, and too old before it)"
-        return Check("JetPack", found, f"{mend}; a Xavier runs bundles with --engine onnxruntime")
+        fix = "Flash JetPack 6 or newer (TensorRT is for Python 3.8 in JetPack 5, and too old before it)"
+        return Check("JetPack", found, f"{fix}; a Xavier runs bundles with --engine onnxruntime")
     return Check("JetPack", found)
 
 
@@ -116,7 +117,7 @@ def _pycuda() -> Check:
         "pycuda",
         "missing",
         "sudo apt install build-essential python3-dev && "
-        "PATH=/usr/local/cuda/bin:$PATH pip install 'edgead[tensorrt]'",
+        f"PATH=/usr/local/cuda/bin:$PATH {how_to_install('tensorrt')}",
     )
 
 

@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from edgead.engines import engines
 from edgead.errors import UnknownNameError, UsageError
 from edgead.profiles import list_data, read_data
 from edgead.profiles.figures import Figure, as_table, as_text, check_keys, known_name, read_figures
 
-ENGINE_NAMES = ("onnxruntime", "openvino", "tensorrt")
 PRECISIONS = ("bf16", "f16", "f32", "int8")
 OPTIONS = {"calibration": "the recipe that `edgead compile` uses unless told otherwise"}
 DEVICE_FIGURES = {
@@ -126,7 +126,7 @@ def read_target(name_or_path: str | os.PathLike[str]) -> Target:
     return Target(
         name=name,
         description=as_text(table["description"], f"{origin}: description"),
-        engine=known_name("engine", as_text(table["engine"], f"{origin}: engine"), ENGINE_NAMES, origin),
+        engine=known_name("engine", as_text(table["engine"], f"{origin}: engine"), engines(), origin),
         precisions=precisions,
         options=_options(table.get("options", {}), f"{origin}: options"),
         run_on_device=_boolean(table.get("run_on_device", False), f"{origin}: run_on_device"),

@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgead.bundle import Bundle, Manifest, read_bundle
+from edgead.engines import engines
 from edgead.errors import EngineError, UnknownNameError, UsageError
 from edgead.images import RESIZE_RULES, resize_image
-from edgead.runtime.engines import ENGINES, create_engine
+from edgead.runtime.engines import create_engine
 from edgead.runtime.engines.base import Engine
 from edgead.runtime.result import Result
 from edgead.runtime.verification import Verification, demand, verify_engine
@@ -195,10 +196,10 @@ def _finite(name: str, value: float) -> float:
 
 def _load_engine(bundle: Bundle, name: str, threads: int | None) -> Engine:
     manifest = bundle.manifest
-    if name not in ENGINES and name == manifest.engine:
+    if name not in engines() and name == manifest.engine:
         raise EngineError(
             f"{bundle.path}: made for target '{manifest.target}' and its engine '{name}', which this version "
-            f"of edgead does not run (it runs {', '.join(ENGINES)}). See `edgead targets`."
+            f"of edgead does not run (it runs {', '.join(engines())}). See `edgead targets`."
         )
     if manifest.input.resize not in RESIZE_RULES:
         raise UnknownNameError("resize rule in the bundle", manifest.input.resize, RESIZE_RULES)

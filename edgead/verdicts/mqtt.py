@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from edgead.errors import EdgeadError, UsageError
+from edgead.installation import how_to_install
 from edgead.verdicts.sinks import Sink, SinkStatistics, Tell
 from edgead.verdicts.spool import Spool
 from edgead.verdicts.verdict import Verdict
@@ -272,6 +273,6 @@ def _paho() -> Any:
         import paho.mqtt.client
     except ImportError as error:
         raise EdgeadError(
-            f"MQTT needs paho-mqtt ({error}). Install it with: pip install 'edgead[mqtt]'"
+            f"MQTT needs paho-mqtt ({error}). Install it with: {how_to_install('mqtt')}"
         ) from error
     return paho.mqtt.client

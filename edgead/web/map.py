@@ -9,10 +9,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edgead.map_and_score import MapAndScore
 from edgead.runtime.result import half_height
 from edgead.web.tiling import Axis, FloatMap, tile_starts, tile_weights
-
-Answer = tuple[FloatMap, float]  # what an engine gives: map (tile cells), score
 
 
 class MapRows(NamedTuple):
@@ -43,14 +42,14 @@ class WebMap:
         self._weights = tile_weights(cells, self.starts, across.tile_cells)
         self._tail: MapRows | None = None
 
-    def add(self, answers: Sequence[Answer]) -> MapRows:
+    def add(self, answers: Sequence[MapAndScore]) -> MapRows:
         """The rows down to the next band's first, from the answers of a band, left to right."""
         band = self._join_tail(self._band(answers))
         step = self._down.step // self._down.cell
         self._tail = band.cut(step)
         return self._finished(band.cut(0, step))
 
-    def finish(self, answers: Sequence[Answer] | None, *, seen: int = 0, rows: int = 0) -> MapRows:
+    def finish(self, answers: Sequence[MapAndScore] | None, *, seen: int = 0, rows: int = 0) -> MapRows:
         """The last rows. Of the last band's (`answers`) the first `seen` were given, and `rows` are true."""
         if answers is not None:
             self._tail = self._join_tail(self._band(answers).cut(seen, rows))
@@ -58,7 +57,7 @@ class WebMap:
             raise ValueError("a web without a band of tiles has no map")
         return self._finished(self._tail)
 
-    def _band(self, answers: Sequence[Answer]) -> MapRows:
+    def _band(self, answers: Sequence[MapAndScore]) -> MapRows:
         shape = (self._down.tile_cells, self._cells)
         values, forced = np.zeros(shape, np.float32), np.zeros(shape, np.bool_)
         scores = np.full(shape, -np.inf, np.float32)

@@ -19,8 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgead.errors import UsageError
+from edgead.map_and_score import MapAndScore
 from edgead.runtime.inspector import Inspector, check_image
-from edgead.web.map import Answer, MapRows, WebMap
+from edgead.web.map import MapRows, WebMap
 from edgead.web.regions import ClosedPart, OpenRegions, WebRegion
 from edgead.web.rows import WebRows
 from edgead.web.tiling import FloatMap, StreamSettings, axes_of, check_width
@@ -257,14 +258,14 @@ class WebStream:
             rows = web.map.finish(self._infer(web, band), seen=seen // cell, rows=-(-true // cell))
         return [self._strip(web, rows, arrived, last=True)]
 
-    def _infer(self, web: _Web, band: NDArray[np.uint8]) -> list[Answer]:
+    def _infer(self, web: _Web, band: NDArray[np.uint8]) -> list[MapAndScore]:
         tile, cell = self._across.tile, self._across.cell
         tiles = [band[:, start * cell : start * cell + tile] for start in web.map.starts]
         started = time.perf_counter_ns()
         answers = self._inspector.engine.infer_many(tiles)
         self.statistics.infer_ns += time.perf_counter_ns() - started
         self.statistics.tiles += len(tiles)
-        return answers
+        return [MapAndScore(*answer) for answer in answers]
 
     def _strip(self, web: _Web, rows: MapRows, arrived: int, *, last: bool = False) -> WebStrip:
         per_cell, first_row = self._down.per_cell, web.done_rows

@@ -118,7 +118,7 @@ class TestLines:
         assert "480 due" in page.read_text(encoding="utf-8")
 
     def test_the_sustained_rate(self, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-        monkeypatch.setattr("edgead.cli.bench_loads.TRIAL_SECONDS", 0.02)
+        monkeypatch.setattr("edgead.bench.loads.TRIAL_SECONDS", 0.02)
         out = tmp_path / "a.json"
         result = invoke(bundle, "--sustained", *LINES, "--json", out)
         assert result.exit_code in (0, 3)  # a machine that is busy enough sustains nothing in so short trials

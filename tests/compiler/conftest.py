@@ -48,7 +48,7 @@ def quantized(original: bytes, images: ImageSets) -> bytes:
 @pytest.fixture
 def provenance() -> Provenance:
     threshold = ThresholdSpec(0.5, 0.4, 0.01, 0.0, 0.05, 0.95, 12, "maximum of held-out good scores")
-    return Provenance("part", "stand-in", threshold, split_sha256="0" * 64, weights_sha256="1" * 64)
+    return Provenance("part", "stand-in", threshold, "0" * 64, "1" * 64, score_rule="highest cell")
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ import edgead
 from edgead.bundle import ThresholdSpec, read_bundle
 from edgead.cli import main
 from edgead.compiler.pipeline import ImageSets, Provenance, compile_model
-from edgead.compiler.recipe import Recipe
-from edgead.errors import BundleError, CompileError, UnknownNameError
+from edgead.compiler.recipe import Recipe, load_recipe
+from edgead.errors import BundleError, CompileError, UnknownNameError, UsageError
 from edgead.profiles.target import read_target
 
 
@@ -43,20 +43,37 @@ def test_the_half_precision_model_lies_beside_the_one_in_int8(
     standin: StandIn, images: ImageSets, provenance: Provenance, lenient: Recipe, tmp_path: Path
 ) -> None:
     out = tmp_path / "part.edgead"
-    report = _compile(standin, images, provenance, lenient, out, with_half=True)
+    signed = dataclasses.replace(load_recipe("tensorrt"), gate=lenient.gate)
+    report = _compile(standin, images, provenance, signed, out, target="jetson-orin", with_half=True)
     assert "half_onnx_from_onnx" in [stage.name for stage in report.stages]
     half = onnx.load_model_from_string(read_bundle(out).read("model.f16.onnx"))
     assert "QuantizeLinear" not in {node.op_type for node in half.graph.node}
     weights = [item for item in half.graph.initializer if len(item.dims) == 4]
     assert weights
     assert {item.data_type for item in weights} == {onnx.TensorProto.FLOAT16}
-    with edgead.open(out) as inspector:  # the engines without a choice take the one in INT8
+    with edgead.open(out, engine="onnxruntime") as inspector:  # an engine without a choice: the one in INT8
         assert inspector.verification is not None
 
 
-def _compile(model: StandIn, images: ImageSets, provenance: Provenance, recipe: Recipe, out: Path, **more):
-    target = read_target("intel-cpu")
-    return compile_model(model, images, provenance=provenance, target=target, recipe=recipe, out=out, **more)
+def test_half_precision_is_refused_where_no_engine_would_choose_it(
+    standin: StandIn, images: ImageSets, provenance: Provenance, lenient: Recipe, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match="Leave --with-half out"):
+        _compile(standin, images, provenance, lenient, tmp_path / "part.edgead", with_half=True)
+
+
+def _compile(
+    model: StandIn,
+    images: ImageSets,
+    provenance: Provenance,
+    recipe: Recipe,
+    out: Path,
+    *,
+    target: str = "intel-cpu",
+    **more,
+):
+    device = read_target(target)
+    return compile_model(model, images, provenance=provenance, target=device, recipe=recipe, out=out, **more)
 
 
 def test_the_manifest_says_what_was_done(

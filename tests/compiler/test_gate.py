@@ -15,6 +15,7 @@ from edgead.compiler.pipeline import ImageSets, Provenance, compile_model
 from edgead.compiler.quantize import int8_onnx_from_onnx
 from edgead.compiler.recipe import GateSpec, QuantizationSpec, Recipe
 from edgead.errors import AccuracyGateError, CompileError
+from edgead.map_and_score import MapAndScore
 from edgead.profiles.target import read_target
 
 LIMIT = 0.02
@@ -65,7 +66,7 @@ def test_a_gate_set_without_anomalies_is_refused(
 
 def test_figures_of_a_perfect_map_are_perfect(images: ImageSets) -> None:
     answers = [
-        (
+        MapAndScore(
             (item.mask if item.mask is not None else np.zeros((SIZE, SIZE))).astype(np.float32),
             float(item.is_anomalous),
         )

@@ -32,18 +32,18 @@ def test_a_jetson(tmp_path: Path):
     root = write_jetson(tmp_path)
     assert named(root, "JetPack") == Check("JetPack", "JetPack 6.2, L4T 36.4.3")
     assert named(root, "power mode").found == "15W (2) of MAXN (0), 15W (2)"
-    assert "jetson_clocks" in str(named(root, "GPU clock").mend)
+    assert "jetson_clocks" in str(named(root, "GPU clock").fix)
 
 
 @pytest.mark.parametrize("release", ["R32 (release), REVISION: 7.4", "R35 (release), REVISION: 4.1"])
 def test_a_jetpack_that_is_too_old(tmp_path: Path, release: str):
     root = write_jetson(tmp_path)
     (root / "etc/nv_tegra_release").write_text(f"# {release}, GCID: 1")
-    assert "JetPack 6" in str(named(root, "JetPack").mend)
+    assert "JetPack 6" in str(named(root, "JetPack").fix)
 
 
 def test_a_container_without_devices(tmp_path: Path):
-    assert "--runtime nvidia" in str(named(write_jetson(tmp_path), "device files").mend)
+    assert "--runtime nvidia" in str(named(write_jetson(tmp_path), "device files").fix)
 
 
 def test_device_files_of_another_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -53,13 +53,13 @@ def test_device_files_of_another_group(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     check = named(root, "device files")
     assert "/dev/nvmap" in check.found
-    assert str(check.mend).startswith("sudo usermod -aG ")
+    assert str(check.fix).startswith("sudo usermod -aG ")
 
 
 def test_a_tensorrt_that_the_environment_hides(tmp_path: Path):
     root = write_jetson(tmp_path)
     (root / "usr/lib/python3/dist-packages/tensorrt").mkdir(parents=True)
-    assert "--system-site-packages" in str(named(root, "tensorrt").mend)
+    assert "--system-site-packages" in str(named(root, "tensorrt").fix)
 
 
 @pytest.mark.parametrize(
@@ -76,4 +76,4 @@ def test_a_tensorrt_that_the_environment_hides(tmp_path: Path):
 def test_memory_and_swap(tmp_path: Path, meminfo: str, mends: bool):
     root = write_jetson(tmp_path)
     (root / "proc/meminfo").write_text(meminfo)
-    assert ("swapon" in str(named(root, "memory").mend)) == mends
+    assert ("swapon" in str(named(root, "memory").fix)) == mends

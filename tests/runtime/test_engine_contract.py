@@ -10,17 +10,18 @@ import numpy as np
 import onnx
 import pytest
 
+from edgead.engines import BUILT_IN, EngineEntry, engines
 from edgead.errors import EngineError, UnknownNameError, UsageError
-from edgead.runtime.engines import ENGINES, EngineEntry, create_engine
+from edgead.runtime.engines import create_engine
 from edgead.runtime.engines.base import Engine
 from tests.runtime.tiny_bundle import tiny_answer, tiny_manifest, tiny_onnx
 
 HEIGHT, WIDTH = 16, 24
 
 
-@pytest.fixture(params=sorted(ENGINES))
+@pytest.fixture(params=sorted(engines()))
 def name(request: pytest.FixtureRequest) -> str:
-    if not ENGINES[request.param].is_installed:
+    if not engines()[request.param].is_installed:
         pytest.skip(f"{request.param} is not installed")
     return str(request.param)
 
@@ -108,14 +109,15 @@ def test_unknown_engines_get_near_matches():
 
 
 def test_a_missing_package_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch):
-    entry = EngineEntry("nowhere", "Nothing", "no_such_package", "pip install 'edgead[openvino]'")
-    monkeypatch.setitem(ENGINES, "openvino", entry)
+    entry = EngineEntry("nowhere", "Nothing", ("no_such_package",), "pip install 'edgead[openvino]'")
+    monkeypatch.setitem(BUILT_IN, "openvino", entry)
     with pytest.raises(EngineError, match=r"pip install 'edgead\[openvino\]'"):
         create_engine("openvino")
 
 
-def test_a_broken_package_says_how_to_mend_it(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(ENGINES, "broken", EngineEntry("no_such_module", "Nothing", "numpy", "pip install x"))
+def test_a_broken_package_says_how_to_fix_it(monkeypatch: pytest.MonkeyPatch):
+    entry = EngineEntry("no_such_module", "Nothing", ("numpy",), "pip install x")
+    monkeypatch.setitem(BUILT_IN, "broken", entry)
     with pytest.raises(EngineError, match=r"does not start: .*pip install x"):
         create_engine("broken")
 

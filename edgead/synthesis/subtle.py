@@ -32,7 +32,7 @@ _HARD_EDGE = 0.4  # share of the areas without a soft edge
 class SubtleSource(AnomalySource):
     """One change of `CHANGES` in one region; what the strength scales is the change's `Effect`."""
 
-    name: ClassVar[str] = "near"
+    name: ClassVar[str] = "subtle"
     strength_range: ClassVar[tuple[float, float]] = (0.12, 1.0)
 
     def alter(self, image: Image, rng: Generator, *, strength: float, foreground: Mask) -> tuple[Image, Mask]:

@@ -1,4 +1,4 @@
-"""The changes that the source of near anomalies chooses from: each draws its content at full effect."""
+"""The changes that the source of subtle anomalies chooses from: each draws its content at full effect."""
 
 from __future__ import annotations
 

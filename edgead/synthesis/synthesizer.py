@@ -33,7 +33,8 @@ SOURCES: dict[str, type[AnomalySource]] = {
     source.name: source for source in (TextureSource, CutPasteSource, SeamlessSource, SubtleSource)
 }
 SET_SOURCES: dict[str, type[AnomalySource]] = {DiffusionSource.name: DiffusionSource}
-DEFAULT_MIX: Mapping[str, float] = {"textures": 0.15, "cutpaste": 0.15, "seamless": 0.2, "near": 0.5}
+DEFAULT_MIX: Mapping[str, float] = {"textures": 0.15, "cutpaste": 0.15, "seamless": 0.2, "subtle": 0.5}
+_EARLIER_NAMES = {"near": "subtle"}  # of sources, in mixes of earlier versions
 # Where a set of drawn anomalies is there: RealNet's source beside what it does not draw, fine lines say.
 _SET_SHARE = 0.3
 SET_MIX: Mapping[str, float] = {
@@ -127,7 +128,7 @@ class Synthesizer:
 
 
 def parse_mix(text: str) -> dict[str, float]:
-    """The mix in a text such as "seamless=0.3,near=0.7".
+    """The mix in a text such as "seamless=0.3,subtle=0.7".
 
     Raises `UnknownNameError` for an unknown source, `UsageError` for what cannot be read or weighed.
     """
@@ -138,6 +139,7 @@ def parse_mix(text: str) -> dict[str, float]:
             raise UsageError(
                 f"A mix is written name=weight,name=weight; '{part.strip()}' in '{text}' is not."
             )
+        name = _EARLIER_NAMES.get(name, name)
         if name in mix:
             raise UsageError(f"'{name}' occurs twice in the mix '{text}'. Give each source one weight.")
         try:

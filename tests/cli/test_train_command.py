@@ -41,14 +41,14 @@ def invoke(*arguments: Any) -> Result:
 
 def test_a_training_ends_with_its_run_and_the_next_command(data: Path, tmp_path: Path):
     out = tmp_path / "part"
-    done = invoke(data, "--out", out, *SMALL, "--seed", 3, "--synthesis", "seamless=0.3,near=0.7")
+    done = invoke(data, "--out", out, *SMALL, "--seed", 3, "--synthesis", "seamless=0.3,subtle=0.7")
     assert done.exit_code == 0, done.output
     for words in ("Threshold", "confidence", "image_auroc", f"edgead compile {out}", "part.edgead"):
         assert words in done.stdout
     assert "Training" in done.stderr
     settings = read_run(out).settings
     assert (settings.seed, settings.steps, settings.batch) == (3, 2, 4)
-    assert dict(settings.synthesis) == {"seamless": 0.3, "near": 0.7}
+    assert dict(settings.synthesis) == {"seamless": 0.3, "subtle": 0.7}
     assert settings.model.input_size == (64, 64)
 
 
@@ -79,7 +79,7 @@ WRONG: list[tuple[str, list[str], str]] = [
     ("three sides", ["--input-size", "1x2x3"], "height x width"),
     ("an odd size", ["--input-size", "100"], "multiples of 64"),
     ("an unknown source", ["--synthesis", "seemless=1"], "Did you mean seamless"),
-    ("no mix", ["--synthesis", "near"], "name=weight"),
+    ("no mix", ["--synthesis", "subtle"], "name=weight"),
     ("an unknown preset", ["--preset", "papper"], "Did you mean paper"),
     ("an unknown model", ["--model", "invadd"], "Did you mean invad"),
     ("a preset of another model", ["--preset", "lite"], "preset"),

@@ -44,7 +44,7 @@ def test_stronger_means_more_change(name, colour):
 @pytest.mark.parametrize("name", CHANGES)
 def test_each_near_change_grows_with_its_strength(name, monkeypatch):
     monkeypatch.setattr("edgead.synthesis.subtle.CHANGES", {name: CHANGES[name]})
-    source = SOURCES["near"](material())
+    source = SOURCES["subtle"](material())
     low, middle, high = (mean_change(source, strength, seeds=40) for strength in (0.05, 0.4, 1.0))
     assert low <= middle <= high
     assert low < 0.6 * high
@@ -52,7 +52,7 @@ def test_each_near_change_grows_with_its_strength(name, monkeypatch):
 
 @pytest.mark.parametrize("strength", [-0.1, 1.1, float("nan")])
 def test_strengths_outside_the_range_are_refused(strength):
-    source = SOURCES["near"](material())
+    source = SOURCES["subtle"](material())
     with pytest.raises(UsageError):
         source.apply(
             source.material.images[0],

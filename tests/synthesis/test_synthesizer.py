@@ -67,9 +67,9 @@ def test_grey_products_get_grey_anomalies():
 
 
 def test_mix_decides_how_often_a_source_is_called():
-    synthesizer = Synthesizer(surfaces(), sources={"near": 3.0, "cutpaste": 1.0, "textures": 0.0})
+    synthesizer = Synthesizer(surfaces(), sources={"subtle": 3.0, "cutpaste": 1.0, "textures": 0.0})
     drawn = [synthesizer(0, np.random.default_rng(seed)).source for seed in range(200)]
-    assert 0.6 < drawn.count("near") / 200 < 0.9
+    assert 0.6 < drawn.count("subtle") / 200 < 0.9
     assert drawn.count("textures") == 0
 
 
@@ -82,9 +82,13 @@ def test_strength_range_replaces_that_of_the_sources():
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("near=1", {"near": 1.0}),
-        (" seamless = 0.3 , near=0.7", {"seamless": 0.3, "near": 0.7}),
-        ("near=1,textures=0", {"near": 1.0}),
+        ("subtle=1", {"subtle": 1.0}),
+        (" seamless = 0.3 , subtle=0.7", {"seamless": 0.3, "subtle": 0.7}),
+        ("subtle=1,textures=0", {"subtle": 1.0}),
+        (
+            "cutpaste=1,near=2,textures=1",
+            {"cutpaste": 1.0, "subtle": 2.0, "textures": 1.0},
+        ),  # its earlier name
     ],
 )
 def test_parse_mix(text, expected):
@@ -95,15 +99,15 @@ def test_parse_mix(text, expected):
     "text",
     [
         "",
-        "near",
-        "near=",
+        "subtle",
+        "subtle=",
         "=1",
-        "near=nan",
-        "near=-1",
-        "near=0",
-        "near=inf",
-        "near=1,near=2",
-        "near=1e308,cutpaste=1e308",
+        "subtle=nan",
+        "subtle=-1",
+        "subtle=0",
+        "subtle=inf",
+        "subtle=1,subtle=2",
+        "subtle=1e308,cutpaste=1e308",
     ],
 )
 def test_parse_mix_refuses(text):

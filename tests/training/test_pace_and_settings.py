@@ -79,7 +79,7 @@ def test_settings_that_cannot_be(changed: dict[str, Any]):
 
 
 def test_settings_survive_json():
-    wanted = settings(seed=3, synthesis={"near": 1.0})
+    wanted = settings(seed=3, synthesis={"subtle": 1.0})
     assert TrainSettings.from_json(wanted.to_json()) == wanted
     with pytest.raises(DataError, match="colour"):
         TrainSettings.from_json({**wanted.to_json(), "colour": 1})

@@ -136,6 +136,6 @@ def test_anomalies_of_the_source_come_from_the_set(tmp_path: Path):
 
 
 def test_the_source_asks_for_a_set():
-    assert parse_mix("sdas=0.5,seamless=0.3,near=0.2") == {"sdas": 0.5, "seamless": 0.3, "near": 0.2}
+    assert parse_mix("sdas=0.5,seamless=0.3,subtle=0.2") == {"sdas": 0.5, "seamless": 0.3, "subtle": 0.2}
     with pytest.raises(UsageError, match="--anomaly-set SET"):
         Synthesizer([np.zeros((16, 16, 3), np.uint8)], sources={"sdas": 1})

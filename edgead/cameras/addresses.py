@@ -15,8 +15,10 @@ from edgead.cameras.base import Driver
 from edgead.cameras.camera import Camera, CameraSettings
 from edgead.errors import CameraError, UnknownNameError, UsageError
 from edgead.installation import how_to_install
+from edgead.plugins import entries, load
 
 Number = Callable[[str], Any]
+GROUP = "edgead.cameras"  # of entry points; each names a CameraKind
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(?://)?([^?]*)(?:\?(.*))?", re.DOTALL)
 
 
@@ -45,7 +47,7 @@ def is_address(text: str) -> bool:
         return False
     kind = match[1].lower()
     near = difflib.get_close_matches(kind, CAMERA_KINDS, n=1, cutoff=0.6)
-    return kind in CAMERA_KINDS or text[len(kind) + 1 :].startswith("//") or bool(near)
+    return kind in camera_kinds() or text[len(kind) + 1 :].startswith("//") or bool(near)
 
 
 def open_camera(address: str, *, on_event: Callable[[str], None] | None = None) -> Camera:
@@ -61,9 +63,7 @@ def open_camera(address: str, *, on_event: Callable[[str], None] | None = None) 
             f"{', '.join(CAMERA_KINDS)}."
         )
     name = match[1].lower()
-    if name not in CAMERA_KINDS:
-        raise UnknownNameError("kind of camera", name, CAMERA_KINDS)
-    kind = CAMERA_KINDS[name]
+    kind = _kind(name)
     where, query = match[2], match[3]
     if name in _STREAMS:  # the query is the server's; ours comes after a "#"
         where, _, query = address.partition("#")
@@ -74,6 +74,20 @@ def open_camera(address: str, *, on_event: Callable[[str], None] | None = None) 
     return Camera(
         driver, name=without_password(address), settings=CameraSettings(**reading), on_event=on_event
     )
+
+
+def camera_kinds() -> list[str]:
+    """The names of all kinds of cameras, those of plugins included."""
+    return [*CAMERA_KINDS, *entries(GROUP, built_in=CAMERA_KINDS)]
+
+
+def _kind(name: str) -> CameraKind:
+    if name in CAMERA_KINDS:
+        return CAMERA_KINDS[name]
+    plugins = entries(GROUP, built_in=CAMERA_KINDS)
+    if name not in plugins:
+        raise UnknownNameError("kind of camera", name, [*CAMERA_KINDS, *plugins])
+    return load(plugins[name], CameraKind)
 
 
 def without_password(address: str) -> str:
@@ -248,12 +262,17 @@ _SIZE: dict[str, Number] = {"width": _whole(1), "height": _whole(1), "fps": _num
 
 CAMERA_KINDS = {
     "folder": CameraKind("folder:parts/new", {}, _folder, _nothing),
-    "video": CameraKind("video:film.mp4", {}, _video, _nothing),
+    "video": CameraKind("video:recording.mp4", {}, _video, _nothing),
     "replay": CameraKind(
         "replay:parts/new?fps=30",
         {
-            "fps": _number(0.001, 1e6), "jitter_ms": _number(0), "drop": _number(0, 1),
-            "stall": _number(0, 1), "stall_s": _number(0), "seed": _whole(0), "times": _whole(0),
+            "fps": _number(0.001, 1e6),
+            "jitter_ms": _number(0),
+            "drop": _number(0, 1),
+            "stall": _number(0, 1),
+            "stall_s": _number(0),
+            "seed": _whole(0),
+            "times": _whole(0),
         },
         _replay,
         _nothing,
@@ -264,7 +283,9 @@ CAMERA_KINDS = {
     "gige": CameraKind(
         "gige://192.168.1.20",
         {
-            **_SIZE, "exposure_us": _number(0), "gain": _number(0),
+            **_SIZE,
+            "exposure_us": _number(0),
+            "gain": _number(0),
             "pixel_format": _pixel_format,
             "packet_size": _whole(64),
         },
@@ -275,4 +296,4 @@ CAMERA_KINDS = {
         "gentl:/opt/vendor/producer.cti?device=SERIAL", {"device": _text}, _gentl, _no_harvesters
     ),
     **{name: CameraKind(f"{name}://192.168.1.20/stream", {}, _stream, _nothing) for name in _STREAMS},
-}  # fmt: skip
+}

@@ -169,8 +169,8 @@ def _compare(paths: tuple[Path, Path], json_path: str | None) -> None:
 def _pictures(arguments: tuple[str, ...], bundle: Bundle) -> Images:
     if not arguments:
         return list(bundle.reference.inputs)
-    from edgead.cli.run import find_images
     from edgead.images import read_image
+    from edgead.inspection.files import find_images
 
     return [read_image(path) for path in find_images(arguments)]
 

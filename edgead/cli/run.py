@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import glob
 import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from edgead.cli.options import bundle_argument, engine_option, plain_json, threads_option
 from edgead.cli.progress import with_progress
 from edgead.errors import DataError, EdgeadError, UsageError
-
-if TYPE_CHECKING:
-    from edgead.runtime.inspector import Inspector
-    from edgead.runtime.result import Result
-
-Record = dict[str, Any]
 
 
 @click.command()
@@ -32,6 +24,12 @@ Record = dict[str, Any]
 )
 @click.option("--json-lines", metavar="FILE", help="Write one JSON object per image; - for stdout.")
 @click.option("--mqtt", metavar="ADDRESS", help="Publish verdicts: mqtt://host/topic. Cameras only.")
+@click.option(
+    "--send",
+    multiple=True,
+    metavar="ADDRESS",
+    help="Send verdicts to this address, by its scheme: mqtt, or that of a plugin. Repeatable. Cameras only.",
+)
 @click.option(
     "--spool",
     type=click.Path(path_type=Path),
@@ -54,6 +52,7 @@ def command(
     out: Path | None,
     json_lines: str | None,
     mqtt: str | None,
+    send: tuple[str, ...],
     spool: Path | None,
     count: int | None,
     counts: str | None,
@@ -85,6 +84,7 @@ def command(
     """
     import edgead
     from edgead.cameras import is_address
+    from edgead.inspection.files import find_images, inspect_file
 
     cameras = [image for image in images if is_address(image)]
     if cameras and len(cameras) < len(images):
@@ -98,14 +98,16 @@ def command(
         run_cameras(
             bundle,
             images,
-            destinations=Destinations(json_lines, mqtt, spool, out, counts),
+            destinations=Destinations(json_lines, ((mqtt,) if mqtt else ()) + send, spool, out, counts),
             web=StreamSettings(columns_per_pixel, lines_per_pixel, overlap) if web else None,
             count=count,
             engine_settings=settings,
         )
         return
-    if mqtt or spool or count or counts or web:
-        raise UsageError("--mqtt, --spool, --count, --counts and --web are for cameras; folder:DIR is one.")
+    if mqtt or send or spool or count or counts or web:
+        raise UsageError(
+            "--mqtt, --send, --spool, --count, --counts and --web are for cameras; folder:DIR is one."
+        )
     paths = find_images(images)
     destination = json_lines or (str(out / "results.jsonl") if out else None)
     base = Path(os.path.commonpath([path.absolute().parent for path in paths]))
@@ -119,87 +121,19 @@ def command(
     _conclude(len(paths), failures, out, quiet=destination == "-")
 
 
-def find_images(arguments: tuple[str, ...]) -> list[Path]:
-    """The image files that files, folders (searched through) and patterns stand for, each once.
-
-    A file that does not exist stays in the list, for the record; a folder or a pattern without images is a
-    DataError.
-    """
-    found = [path for argument in arguments for path in _expand(argument)]
-    return list(dict.fromkeys(found))
-
-
-def _expand(argument: str) -> list[Path]:
-    from edgead.images import IMAGE_SUFFIXES
-
-    path = Path(argument)
-    if path.is_dir():
-        inside = (Path(folder) / name for folder, _, names in os.walk(path) for name in names)
-    elif not path.exists() and glob.has_magic(argument):
-        inside = (Path(name) for name in glob.iglob(argument, recursive=True))  # noqa: PTH207 - also absolute
-    else:
-        return [path]
-    images = sorted(item for item in inside if item.suffix.lower() in IMAGE_SUFFIXES and item.is_file())
-    if not images:
-        kinds = ", ".join(sorted(IMAGE_SUFFIXES))
-        raise DataError(f"{argument}: expected images ({kinds}), found none. Check the path.")
-    return images
-
-
-def inspect_file(inspector: Inspector, path: Path, *, overlay: Path | None = None) -> Record:
-    """The record of one file; one that cannot be read or whose overlay cannot be written has an "error"."""
-    from edgead.images import read_image
-
-    try:
-        image = read_image(path)
-        result = inspector.inspect(image)
-        if overlay is not None:
-            _write_overlay(overlay, image, result)
-    except DataError as error:
-        return {"path": str(path), "error": str(error)}
-    return _record(path, result)
-
-
-def _record(path: Path, result: Result) -> Record:
-    return {
-        "path": str(path),
-        "score": result.score,
-        "is_anomalous": result.is_anomalous,
-        "threshold": result.threshold,
-        "pixel_threshold": result.pixel_threshold,
-        "regions": [dataclasses.asdict(region) for region in result.regions],
-        "timings_ns": dict(result.timings_ns),
-    }
-
-
-def _write_overlay(path: Path, image: Any, result: Result) -> None:
-    from edgead.images import write_image
-    from edgead.runtime.overlay import draw_regions, heatmap_overlay, overlay_range
-
-    low, high = overlay_range(result.pixel_threshold)
-    drawn = heatmap_overlay(image, result.anomaly_map, low=low, high=high)
-    _make_folder(path.parent)
-    write_image(path, draw_regions(drawn, result.regions if result.is_anomalous else ()))
-
-
-def _make_folder(path: Path) -> None:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise EdgeadError(
-            f"{path}: cannot be made ({error.strerror}). Name another folder with --out."
-        ) from error
-
-
 @contextlib.contextmanager
-def _line_writer(destination: str | None, *, folder: Path | None) -> Iterator[Callable[[Record], None]]:
+def _line_writer(
+    destination: str | None, *, folder: Path | None
+) -> Iterator[Callable[[dict[str, Any]], None]]:
     """A function that writes a record: as words without a destination, else as a line of JSON.
 
     Makes `folder`, if any. Lines go to a .part file first: a run cut short leaves there what it had, and a
     finished file is whole.
     """
     if folder is not None:
-        _make_folder(folder)
+        from edgead.inspection.files import make_folder
+
+        make_folder(folder)
     if destination is None:
         yield lambda record: click.echo(_in_words(record))
     elif destination == "-":
@@ -216,11 +150,11 @@ def _line_writer(destination: str | None, *, folder: Path | None) -> Iterator[Ca
             ) from error
 
 
-def _line(record: Record) -> str:
+def _line(record: dict[str, Any]) -> str:
     return json.dumps(plain_json(record), allow_nan=False) + "\n"
 
 
-def _in_words(record: Record) -> str:
+def _in_words(record: dict[str, Any]) -> str:
     if "error" in record:
         return f"{record['path']}: error: {record['error']}"
     verdict = "ANOMALOUS" if record["is_anomalous"] else "good"

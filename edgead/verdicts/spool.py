@@ -28,7 +28,7 @@ class Spool:
         self._tail: int | None = None  # file descriptor of the segment that is written
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._lock = _lock(self._folder / "lock")
+            self._lock: int | None = _lock(self._folder / "lock")
             paths = [path for path in self._folder.glob(f"*{_SUFFIX}") if path.stem.isdecimal()]
             segments = {int(path.stem): _read(path) for path in paths}
         except OSError as error:
@@ -125,21 +125,31 @@ class Spool:
         return self._folder / f"{number:010}{_SUFFIX}"
 
 
-def _lock(path: Path) -> int | None:
-    """Hold the folder for this process, until closed; raises EdgeadError when another holds it."""
+def _lock(path: Path) -> int:
+    """Hold the folder for this process, until closed; raises EdgeadError when another holds it.
+
+    The system lets go of the lock when the process ends, however it ends.
+    """
+    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        import fcntl
-    except ImportError:  # not on this system
-        return None
-    file = os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock_file(file)
     except OSError as error:
         os.close(file)
         raise EdgeadError(
             f"{path.parent}: another process keeps its verdicts there. Name another folder, or end that one."
         ) from error
     return file
+
+
+def _lock_file(file: int) -> None:
+    try:
+        import fcntl
+    except ImportError:  # Windows; not yet tried there
+        import msvcrt
+
+        msvcrt.locking(file, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+    else:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _read(path: Path) -> list[bytes]:

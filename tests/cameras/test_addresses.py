@@ -80,7 +80,7 @@ def test_a_file_that_looks_like_an_address_is_a_file(tmp_path: Path, monkeypatch
 
 def test_what_is_not_installed_comes_with_its_command(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "gi", None)
-    with pytest.raises(CameraError, match=r"apt-get install gir1\.2-aravis.*pip install 'edgead\[gige\]'"):
+    with pytest.raises(CameraError, match=r"apt-get install gir1\.2-aravis.*pip install '\.\[gige\]'"):
         open_camera("gige://10.0.0.1")
 
 

@@ -9,8 +9,10 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
+import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgead.errors import EdgeadError, UsageError
-from edgead.verdicts import SCHEMA, CallbackSink, JsonLinesSink, Sink, Verdict
+from edgead.verdicts import SCHEMA, CallbackSink, JsonLinesSink, Sink, Verdict, open_sink
 from edgead.verdicts.spool import Spool
 
 
@@ -393,3 +395,35 @@ def test_addresses_that_are_none(tmp_path: Path, address: str):
         MqttSink(address, spool=tmp_path / "spool")
     assert "secret" not in str(caught.value)
     assert not (tmp_path / "spool").exists()
+
+
+class TestAddresses:
+    @pytest.mark.parametrize(
+        ("address", "message"),
+        [
+            ("broker/topic", "expected an address with a scheme"),
+            ("mqqt://host/topic", "Did you mean mqtt"),
+        ],
+    )
+    def test_what_cannot_be_meant_is_refused(self, address: str, message: str):
+        with pytest.raises(UsageError, match=message):
+            open_sink(address)
+
+    def test_a_folder_is_held_by_one_process_where_fcntl_is_missing(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ):
+        """As on Windows: the lock is msvcrt's, of which a double stands in here."""
+        held: set[int] = set()
+
+        def locking(file: int, mode: int, length: int) -> None:
+            inode = os.fstat(file).st_ino
+            if inode in held:
+                raise OSError("locked")
+            held.add(inode)
+
+        monkeypatch.setitem(sys.modules, "fcntl", None)
+        monkeypatch.setitem(sys.modules, "msvcrt", types.SimpleNamespace(locking=locking, LK_NBLCK=2))
+        first = Spool(tmp_path / "spool", max_bytes=2**20)
+        with pytest.raises(EdgeadError, match="another process keeps its verdicts there"):
+            Spool(tmp_path / "spool", max_bytes=2**20)
+        first.close()

@@ -1,0 +1,67 @@
+"""Destinations of verdicts by address: the scheme names the kind of sink.
+
+A kind is an entry of `SINK_KINDS`, or an entry point of the group "edgead.verdict_sinks" (edgead/plugins.py)
+that names a function with the arguments of `SinkMaker`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from edgead.errors import UnknownNameError, UsageError
+from edgead.plugins import entries, load
+from edgead.verdicts.mqtt import MqttSink
+from edgead.verdicts.sinks import Sink
+
+GROUP = "edgead.verdict_sinks"
+OnEvent = Callable[[str], None]
+
+
+class SinkMaker(Protocol):
+    """Makes the sink of an address. `spool`: a folder for what waits; `on_event`: messages for people."""
+
+    def __call__(self, address: str, /, *, spool: Path, on_event: OnEvent) -> Sink: ...
+
+
+def _mqtt(address: str, /, *, spool: Path, on_event: OnEvent) -> Sink:
+    return MqttSink(address, spool=spool, tell=on_event)
+
+
+SINK_KINDS: dict[str, SinkMaker] = {"mqtt": _mqtt, "mqtts": _mqtt}
+
+
+def open_sink(address: str, *, spool: Path | None = None, on_event: OnEvent = lambda message: None) -> Sink:
+    """The sink at an address such as mqtt://192.168.1.5/line3.
+
+    Without `spool`, verdicts wait in a folder of the user's state, one for each address. Raises UsageError
+    for an address that cannot be meant, with near matches of its scheme.
+    """
+    scheme, separator, _ = address.partition("://")
+    if not separator:
+        raise UsageError(
+            f"'{address}': expected an address with a scheme, such as mqtt://192.168.1.5/line3. Schemes: "
+            f"{', '.join(SINK_KINDS)}."
+        )
+    return _maker(scheme.lower())(address, spool=spool or default_spool(address), on_event=on_event)
+
+
+def default_spool(address: str) -> Path:
+    """The folder of the user's state for what waits for an address."""
+    state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return Path(state) / "edgead" / "spool" / hashlib.sha256(address.encode()).hexdigest()[:16]
+
+
+def _maker(scheme: str) -> SinkMaker:
+    if scheme in SINK_KINDS:
+        return SINK_KINDS[scheme]
+    plugins = entries(GROUP, built_in=SINK_KINDS)
+    if scheme not in plugins:
+        raise UnknownNameError("scheme of a destination", scheme, [*SINK_KINDS, *plugins])
+    found = load(plugins[scheme], object)
+    if not callable(found):
+        raise UsageError(f"The plugin '{scheme}' must name a function that makes a sink. Reinstall it.")
+    return found

@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
-.PHONY: help install runtime-wheel demo test sanitize check lint types bench-quick clean
+.PHONY: help install runtime-wheel wheels demo test smoke sanitize check lint types bench-quick clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1|\2/' \
@@ -14,9 +14,9 @@ help: ## Show this list.
 
 install: $(STAMP) ## Make the environment in .venv, with everything that training, compiling and testing need.
 
-# Made again when what is installed changes, the line buffer's C code included; the Python code itself is used where it lies. The first of these
-# interpreters that is new enough is taken; PYTHON=/path/to/python chooses another.
-$(STAMP): setup.py $(wildcard edgead/runtime/line/src/* edgead/runtime/line/include/*)
+# Made again when what is installed changes, the line buffer's C code included; the Python code itself is used where
+# it lies. The first of these interpreters that is new enough is taken; PYTHON=/path/to/python chooses another.
+$(STAMP): setup.py pyproject.toml $(wildcard edgead/runtime/line/src/* edgead/runtime/line/include/*)
 	@if [ ! -x $(BIN)/python ]; then \
 		for python in $(PYTHON) python3 python3.13 python3.12 python3.11 python3.10 python; do \
 			"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || continue; \
@@ -42,11 +42,21 @@ runtime-wheel: $(STAMP) ## Build the wheel for a line's PC, without what trains 
 	rm -rf build
 	@ls dist/edgead-*+runtime-*.whl
 
+wheels: $(STAMP) ## Build the source distribution and wheels into dist/, for any Linux where auditwheel can; check them.
+	rm -rf build dist
+	$(BIN)/python -m build --outdir dist .
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/auditwheel repair --wheel-dir dist dist/edgead-*-linux_*.whl && rm dist/edgead-*-linux_*.whl
+	$(BIN)/twine check --strict dist/*
+	@ls dist
+
 demo: $(STAMP) ## Draw a data set, train, compile for this machine and benchmark: runs/demo/report.html.
 	$(BIN)/edgead demo --out runs/demo
 
 test: $(STAMP) ## Run the whole test suite.
 	$(BIN)/python -m pytest -n 2 $(PYTEST_OPTIONS)
+
+smoke: $(STAMP) ## The quickest tests: a bundle opens, proves its answers and inspects; one training step.
+	$(BIN)/python -m pytest -q -m smoke
 
 sanitize: $(STAMP) ## The line buffer's C code, longer, under the address, undefined and thread sanitizers.
 	EDGEAD_NATIVE_SECONDS=$${EDGEAD_NATIVE_SECONDS:-1} $(BIN)/python -m pytest -rs tests/runtime/line/test_native.py

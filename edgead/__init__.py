@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from edgead.runtime.result import Region, Result
     from edgead.training.settings import TrainSettings
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "EdgeadError",

@@ -52,7 +52,7 @@ def command(
     The target is intel-cpu where OpenVINO is installed, else cpu. What drawing, compiling and measuring leave
     of --minutes is spent on training, so figures depend on the machine; with --steps they do not.
     """
-    from edgead.demo import PRODUCTS, REPORT_FILE, SUMMARY_FILE, Listener, run_demo
+    from edgead.demo.run import PRODUCTS, REPORT_FILE, SUMMARY_FILE, Listener, run_demo
 
     summary = run_demo(
         out,

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from edgead import demo
 from edgead.cli import main
+from edgead.demo import run as demo
 from edgead.report.index import IndexEntry, index_page
 
 

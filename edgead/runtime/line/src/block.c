@@ -1,6 +1,8 @@
 /* A block in Python: held until it is released and no view on it is left. Views are buffers without a copy. */
 #include "binding.h"
 
+#include <string.h>
+
 #include <stddef.h>
 #include <structmember.h>
 
@@ -28,7 +30,7 @@ PyObject *block_new(module_state *state, ring_object *ring, const edgead_line_bl
     block_object *self = PyObject_New(block_object, state->block_type);
     if (self == NULL)
         return NULL;
-    Py_INCREF(ring);
+    Py_INCREF((PyObject *)ring);
     self->ring = ring;
     self->block = *block;
     self->exports = 0;
@@ -68,7 +70,7 @@ static view_object *new_view(block_object *self)
     view_object *view = PyObject_New(view_object, state->view_type);
     if (view == NULL)
         return NULL;
-    Py_INCREF(self);
+    Py_INCREF((PyObject *)self);
     view->owner = self;
     return view;
 }
@@ -104,7 +106,7 @@ static PyObject *block_view(PyObject *object, PyObject *name)
     static const int64_t nothing;
     block_object *self = (block_object *)object;
     const edgead_line_block *block = &self->block;
-    const char *what = PyUnicode_AsUTF8(name);
+    const char *what = PyUnicode_AsUTF8AndSize(name, NULL);
     if (what == NULL)
         return NULL;
     if (self->released) {

@@ -1,6 +1,8 @@
 /* The Python side of the ring: arguments in, statuses out. edgead.runtime.line says in words what went wrong. */
 #include "binding.h"
 
+#include <string.h>
+
 #define STATUS_BUSY (-20) /* a second thread came to the one producer's or the one taker's place */
 #define SIGNALS_EVERY_NS 50000000
 
@@ -15,7 +17,9 @@ static PyObject *ring_new(PyTypeObject *type, PyObject *arguments, PyObject *Py_
         return NULL;
     format.wait_ns = wait_ns;
     format.deadline_ns = deadline_ns;
-    ring_object *self = (ring_object *)type->tp_alloc(type, 0);
+    /* Slots instead of members: the stable ABI hides what a type is made of. */
+    allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
+    ring_object *self = (ring_object *)allocate(type, 0);
     if (self == NULL)
         return NULL;
     self->buffer = line_buffer_create(&format, &status);
@@ -33,7 +37,7 @@ static void ring_dealloc(PyObject *object)
 {
     PyTypeObject *type = Py_TYPE(object);
     line_api.let_go(((ring_object *)object)->buffer);
-    type->tp_free(object);
+    ((freefunc)PyType_GetSlot(type, Py_tp_free))(object);
     Py_DECREF(type);
 }
 
@@ -143,7 +147,7 @@ static PyObject *ring_close(PyObject *self, PyObject *Py_UNUSED(none))
 static PyObject *ring_fail(PyObject *object, PyObject *why)
 {
     ring_object *self = (ring_object *)object;
-    const char *text = PyUnicode_AsUTF8(why);
+    const char *text = PyUnicode_AsUTF8AndSize(why, NULL);
     if (text == NULL)
         return NULL;
     return PyLong_FromLong(self->pushing ? STATUS_BUSY : (long)line_fail(self->buffer, text));

@@ -63,8 +63,8 @@ DEV = [
     "mypy>=1.11",  # types
 ]
 
-# EDGEAD_PARTS=runtime builds the package of a line's PC (`make runtime-wheel`): it opens bundles and inspects.
-# What trains, compiles, evaluates and reports is left out. Its version tells it from the other.
+# EDGEAD_PARTS=runtime builds the package of a line's PC (`make runtime-wheel`), which opens bundles and
+# inspects. What trains, compiles, evaluates and reports is left out. Its version tells it from the other.
 RUNTIME_ONLY = os.environ.get("EDGEAD_PARTS") == "runtime"
 RUNTIME_PARTS = (
     *("bench", "bundle", "cameras", "cli", "device", "inspection", "profiles", "runtime", "verdicts", "web"),
@@ -87,9 +87,10 @@ def version() -> str:
     return f"{found}+runtime" if RUNTIME_ONLY else found
 
 
-# The ring of lines between a camera's C thread and Python; C11 and Python, nothing else. From Python 3.11 on it
-# is built for the stable ABI, which has the buffer protocol that the views need: one wheel serves all later
-# versions. Optional: without a C compiler everything else is installed, and the line buffer says what it lacks.
+# The ring of lines between a camera's C thread and Python; C11 and Python, nothing else. From Python 3.11
+# on it is built for the stable ABI, which has the buffer protocol that the views need: one wheel serves all
+# later versions. Optional: without a C compiler the rest is installed
+# and the line buffer says what it lacks.
 STABLE_ABI = sys.version_info >= (3, 11) and not sysconfig.get_config_var("Py_GIL_DISABLED")
 LINE = "edgead/runtime/line"
 LINE_RING = Extension(

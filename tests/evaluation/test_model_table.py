@@ -90,7 +90,8 @@ def test_one_table_of_all(models: Path, data: Path, tmp_path: Path) -> None:
 def test_the_tables_agree(models: Path, data: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert evaluate(models / "tiny.edgead", data / "first", "--table", out, "--size", 32).exit_code == 0
-    rows = list(csv.DictReader((out / "table.csv").open(newline="")))
+    with (out / "table.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
     headings = (out / "table.md").read_text().split("\n## ")[1].splitlines()[2]
     assert headings.split(" | ")[3:15] == [metric.column for metric in ADER_METRICS]
     page = (out / "table.html").read_text()

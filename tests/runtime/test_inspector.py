@@ -221,7 +221,7 @@ class TestOpening:
         monkeypatch.setattr(
             importlib.util, "find_spec", lambda name: None if name == "openvino" else find(name)
         )
-        with pytest.raises(EngineError, match=r"intel-cpu.*pip install 'edgead\[openvino\]'"):
+        with pytest.raises(EngineError, match=r"intel-cpu.*pip install '\.\[openvino\]'"):
             edgead.open(bundle)
 
     def test_an_unknown_resize_rule(self, tmp_path: Path):

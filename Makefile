@@ -55,8 +55,8 @@ demo: $(STAMP) ## Draw a data set, train, compile for this machine and benchmark
 test: $(STAMP) ## Run the whole test suite.
 	$(BIN)/python -m pytest -n 2 $(PYTEST_OPTIONS)
 
-smoke: $(STAMP) ## The quickest tests: a bundle opens, proves its answers and inspects; one training step.
-	$(BIN)/python -m pytest -q -m smoke
+smoke: $(STAMP) ## A bundle opens, proves its answers and inspects; a short training. Under 10 seconds.
+	$(BIN)/python -m pytest -q -m smoke tests/test_smoke.py
 
 sanitize: $(STAMP) ## The line buffer's C code, longer, under the address, undefined and thread sanitizers.
 	EDGEAD_NATIVE_SECONDS=$${EDGEAD_NATIVE_SECONDS:-1} $(BIN)/python -m pytest -rs tests/runtime/line/test_native.py

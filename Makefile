@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
-.PHONY: help install runtime-wheel wheels demo test smoke sanitize check lint types bench-quick clean
+.PHONY: help install runtime-wheel wheels demo test smoke sanitize check lint types bench-quick docs clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1|\2/' \
@@ -69,6 +69,10 @@ lint: $(STAMP) ## Check style and common mistakes with ruff.
 
 types: $(STAMP) ## Check types with mypy.
 	$(BIN)/mypy
+
+docs: $(STAMP) ## Build the pages of docs/ as a site, build/site; a broken link or an unknown name is an error.
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -e ".[docs]"
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench-quick: $(STAMP) ## A look at every benchmark, in about a minute each; the figures are not to be quoted.
 	$(BIN)/python benchmarks/latency.py --quick

@@ -1,4 +1,4 @@
-"""Write the tables of docs/targets.md, and the README's of predictions, from targets/ and the cost model.
+"""Write the tables of docs/targets.md, and that of docs/measurements.md, from targets/ and the cost model.
 
 python docs/make_targets.py
 """
@@ -17,7 +17,7 @@ from edgead.profiles.figures import Figure
 from edgead.profiles.target import Target, list_targets
 
 PAGE = Path(__file__).with_name("targets.md")
-README = Path(__file__).parents[1] / "README.md"
+MEASUREMENTS = Path(__file__).with_name("measurements.md")
 _PEAKS = ("int8_tops", "f16_tflops", "tf32_tflops", "f32_tflops")
 
 
@@ -30,8 +30,8 @@ def filled_in(page: str) -> str:
     return page
 
 
-def readme_filled_in(page: str) -> str:
-    """The README with its table of predictions made anew."""
+def measurements_filled_in(page: str) -> str:
+    """The page of measurements with its table of predictions made anew."""
     return _between_marks(page, "predictions", predictions_by_target(list_targets()))
 
 
@@ -119,5 +119,5 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
 
 
 if __name__ == "__main__":
-    for path, fill in ((PAGE, filled_in), (README, readme_filled_in)):
+    for path, fill in ((PAGE, filled_in), (MEASUREMENTS, measurements_filled_in)):
         write_bytes(path, fill(path.read_text(encoding="utf-8")).encode(), make_folder=False)

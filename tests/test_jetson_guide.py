@@ -83,5 +83,5 @@ def test_links_and_files_exist():
 
 def test_the_extras_exist():
     setup = (ROOT / "setup.py").read_text(encoding="utf-8")
-    for extra in set(re.findall(r"edgead\[(\w+)\]", GUIDE)):
+    for extra in set(re.findall(r"\.(?:whl)?\[(\w+)\]", GUIDE)):
         assert f'"{extra}":' in setup

@@ -25,9 +25,9 @@ def test_the_tables_are_up_to_date(page: str, script: dict[str, Any]):
     assert script["filled_in"](page) == page, "run python docs/make_targets.py"
 
 
-def test_the_readmes_table_is_up_to_date(script: dict[str, Any]):
-    page = (DOCS.parent / "README.md").read_text(encoding="utf-8")
-    assert script["readme_filled_in"](page) == page, "run python docs/make_targets.py"
+def test_the_table_of_measurements_is_up_to_date(script: dict[str, Any]):
+    page = (DOCS / "measurements.md").read_text(encoding="utf-8")
+    assert script["measurements_filled_in"](page) == page, "run python docs/make_targets.py"
 
 
 def test_a_table_without_its_marks(script: dict[str, Any]):

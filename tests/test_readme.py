@@ -132,3 +132,14 @@ def test_the_readme_is_short():
 def test_the_folders_of_the_layout_exist():
     (layout,) = [block for language, block in blocks(README) if not language]
     assert [line.split()[0] for line in layout.splitlines() if not (ROOT / line.split()[0]).is_dir()] == []
+
+
+def test_old_names_are_only_in_the_table_of_old_names():
+    old = r"edgead/(?:data|budget|compile)/|edgead\.(?:data|budget)\b|near=|--budgets"
+    pages = [page for page in PAGES if page.name != "glossary.md"]
+    assert [(page.name, found) for page in pages for found in re.findall(old, text_of(page))] == []
+
+
+def test_the_pages_are_all_in_the_site():
+    navigation = text_of(ROOT / "mkdocs.yml")
+    assert [page.name for page in (ROOT / "docs").glob("*.md") if f": {page.name}" not in navigation] == []

@@ -57,9 +57,9 @@ def decode_image(data: bytes, name: str | os.PathLike[str] = "image") -> Image:
     if stored.dtype == np.uint16:
         stored = ((stored.astype(np.uint32) + 128) // 257).astype(np.uint8)
     if stored.ndim == 2:
-        return cv2.cvtColor(stored, cv2.COLOR_GRAY2RGB)  # type: ignore[return-value]
+        return np.asarray(cv2.cvtColor(stored, cv2.COLOR_GRAY2RGB), np.uint8)
     code = cv2.COLOR_BGRA2RGB if stored.shape[2] == 4 else cv2.COLOR_BGR2RGB
-    return cv2.cvtColor(stored, code)  # type: ignore[return-value]
+    return np.asarray(cv2.cvtColor(stored, code), np.uint8)
 
 
 def read_mask(
@@ -155,9 +155,9 @@ def _stretch_area(image: Image, height: int, width: int) -> Image:
     """
     smaller = (min(width, image.shape[1]), min(height, image.shape[0]))
     if smaller != (image.shape[1], image.shape[0]):
-        image = cv2.resize(image, smaller, interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
+        image = np.asarray(cv2.resize(image, smaller, interpolation=cv2.INTER_AREA), np.uint8)
     if smaller != (width, height):
-        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)  # type: ignore[assignment]
+        image = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
     return image
 
 

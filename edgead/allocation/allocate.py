@@ -69,12 +69,11 @@ def allocate_channels(
     tell = on_progress or (lambda _share: None)
     power = {}
     for number, size in enumerate(sizes):
-        power[size] = measure_information(
-            data,
-            settings,
-            size,
-            on_progress=lambda share, done=number: tell((done + share) / len(sizes)),  # type: ignore[misc]
-        )
+
+        def on_part(share: float, done: int = number) -> None:
+            tell((done + share) / len(sizes))
+
+        power[size] = measure_information(data, settings, size, on_progress=on_part)
     space = Space(base, max(8, request.target.multiple_of_channels(precision)))
     table = request.target.table
     return choose(

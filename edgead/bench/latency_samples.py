@@ -91,4 +91,4 @@ def _binomial(count: int, share: float) -> tuple[int, NDArray[np.float64]]:
 def _rounded(samples: Samples) -> Samples:
     digits = np.floor(np.log10(np.maximum(np.abs(samples), 1))).astype(np.int64) + 1
     unit = 10 ** np.maximum(digits - _DIGITS, 0)
-    return (samples + unit // 2) // unit * unit
+    return np.asarray((samples + unit // 2) // unit * unit)

@@ -215,9 +215,10 @@ def find_line_rate(
         return run.is_sustained and not deadline_demand(late, allow_late)
 
     def trial(rate: float, confirming: bool) -> LineRun:
-        brief = {"min_seconds": TRIAL_SECONDS, "min_count": TRIAL_STRIPS}
-        full = {"min_seconds": scenario.min_seconds, "min_count": scenario.min_count}
-        load = scenario.at(rate, **(full if confirming else brief))  # type: ignore[arg-type]
+        seconds, count = TRIAL_SECONDS, TRIAL_STRIPS
+        if confirming:
+            seconds, count = scenario.min_seconds, scenario.min_count
+        load = scenario.at(rate, min_seconds=seconds, min_count=count)
         with Telemetry() as telemetry, progress(f"{rate:.0f} lines/s") as on_progress:
             run = measure_lines(inspector, material, scenario=load, on_progress=on_progress)
         watches[:] = [telemetry]

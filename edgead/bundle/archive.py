@@ -99,7 +99,7 @@ def decode_archive(data: bytes | memoryview, *, origin: str) -> dict[str, memory
 
 def _read_directory(view: memoryview, origin: str) -> tuple[list[_Entry], int]:
     end = len(view) - _END.size
-    if end < 0 or view[:2] != b"PK":
+    if end < 0 or bytes(view[:2]) != b"PK":
         raise BundleError(
             f"{origin}: expected a zip archive, found {len(view)} bytes that are none. "
             "Check that this is the file that `edgead compile` wrote."

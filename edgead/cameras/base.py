@@ -5,7 +5,6 @@ from __future__ import annotations
 import abc
 import enum
 from dataclasses import asdict, dataclass, field
-from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,7 +68,7 @@ class Driver(abc.ABC):
     `is_live`: frames come whether somebody reads or not. The others wait, and nothing of them is lost.
     """
 
-    is_live: ClassVar[bool] = True
+    is_live: bool = True
 
     @abc.abstractmethod
     def open(self) -> None:

@@ -36,7 +36,7 @@ class OpenCvDriver(Driver):
             cv2.CAP_PROP_FRAME_HEIGHT: height,
             cv2.CAP_PROP_FPS: fps,
         }
-        self.is_live = not is_film  # type: ignore[misc]  # of the class elsewhere, of the source here
+        self.is_live = not is_film
         self._timeout_ms = round(timeout_s * 1000)
         self._capture: Any = None
         self._number = 0
@@ -70,7 +70,7 @@ class OpenCvDriver(Driver):
 
     def _set(self, feature: int, value: float) -> bool:
         self._capture.set(feature, value)
-        return abs(self._capture.get(feature) - value) < 0.5
+        return bool(abs(self._capture.get(feature) - value) < 0.5)
 
     def grab(self, timeout_s: float) -> Frame | None:
         """See `Driver.grab`; waits for as long as OpenCV does, some seconds at most."""

@@ -60,7 +60,7 @@ def find_format(pixel_format: str | int) -> PixelFormat:
 
 
 def _grey(data: Bytes, height: int, width: int) -> NDArray[np.uint8]:
-    return data.reshape(height, width).copy()
+    return np.asarray(data.reshape(height, width).copy())
 
 
 def _unpacked(bits: int) -> Callable[[Bytes, int, int], NDArray[np.uint8]]:
@@ -113,13 +113,13 @@ def _scale(values: NDArray[np.uint16], bits: int) -> NDArray[np.uint8]:
 
 def _bayer(code: int) -> Callable[[Bytes, int, int], NDArray[np.uint8]]:
     def convert(data: Bytes, height: int, width: int) -> NDArray[np.uint8]:
-        return cv2.cvtColor(data.reshape(height, width), code)  # type: ignore[return-value]
+        return np.asarray(cv2.cvtColor(data.reshape(height, width), code), np.uint8)
 
     return convert
 
 
 def _rgb(data: Bytes, height: int, width: int) -> NDArray[np.uint8]:
-    return data.reshape(height, width, 3).copy()
+    return np.asarray(data.reshape(height, width, 3).copy())
 
 
 def _bgr(data: Bytes, height: int, width: int) -> NDArray[np.uint8]:

@@ -14,6 +14,7 @@ import onnx
 import torch
 from torch import nn
 from torch.onnx import symbolic_helper
+from torch.onnx.utils import register_custom_op_symbolic, unregister_custom_op_symbolic
 
 from edgead.compiler.simplify import simplify
 from edgead.errors import CompileError
@@ -59,7 +60,7 @@ def onnx_from_model(model: nn.Module, *, height: int, width: int) -> bytes:
         for parameter, flag in zip(model.parameters(), state, strict=True):
             parameter.requires_grad_(flag)
     simplify(proto)
-    return proto.SerializeToString(deterministic=True)
+    return bytes(proto.SerializeToString(deterministic=True))
 
 
 def _export(model: nn.Module, example: torch.Tensor) -> bytes:
@@ -120,11 +121,11 @@ def _constant_padding() -> Iterator[None]:
             padded.setType(tensor.type().with_sizes(known))
         return padded
 
-    torch.onnx.register_custom_op_symbolic("aten::pad", pad, OPSET)
+    register_custom_op_symbolic("aten::pad", pad, OPSET)
     try:
         yield
     finally:
-        torch.onnx.unregister_custom_op_symbolic("aten::pad", OPSET)
+        unregister_custom_op_symbolic("aten::pad", OPSET)
 
 
 def _check_size(model: nn.Module) -> None:

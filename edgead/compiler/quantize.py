@@ -269,7 +269,7 @@ def revert_operations(quantized: bytes, original: bytes, names: Collection[str])
     sort_nodes(model)
     remove_dead(model)
     sort_initializers(model)
-    return model.SerializeToString(deterministic=True)
+    return bytes(model.SerializeToString(deterministic=True))
 
 
 def _restore_producers(model: onnx.ModelProto, source: onnx.ModelProto) -> None:

@@ -91,7 +91,7 @@ class _Notes(TorchDispatchMode):
     """
 
     def __init__(self, model: InspectionModel) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.layers: list[Layer] = []
         self._parts, self._modules = _parts(model), [""]
         self._last = model.network.last_part

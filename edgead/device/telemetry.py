@@ -10,7 +10,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 
@@ -216,10 +216,10 @@ class _Busy:
         return dict(zip(names, (max(0.0, busy - mine) / whole, mine / whole, taken / whole), strict=True))
 
 
-def _named(folders: object, file: str) -> Mapping[str, Path]:
+def _named(folders: Iterable[Path], file: str) -> Mapping[str, Path]:
     """Folders by what their file says they are; a second one of a name gets its own number."""
     found: dict[str, Path] = {}
-    for path in sorted(folders):  # type: ignore[call-overload]
+    for path in sorted(folders):
         name = re.sub(r"\W+", "_", _text(path / file).strip()) or path.name
         found[name if name not in found else f"{name}_{path.name}"] = path
     return found

@@ -267,7 +267,7 @@ def _merged(keys: np.ndarray, records: np.ndarray, above: int) -> _Groups:
 
 def pixel_weights(records: np.ndarray) -> np.ndarray:
     """1 / area of the region of each record of an anomalous pixel."""
-    return 1.0 / (records & np.uint64((1 << AREA_BITS) - 1)).astype(np.float64)
+    return np.asarray(1.0 / (records & np.uint64((1 << AREA_BITS) - 1)).astype(np.float64))
 
 
 def _checked_map(anomaly_map: np.ndarray, name: str) -> np.ndarray:
@@ -288,7 +288,7 @@ def _sortable(values: np.ndarray) -> np.ndarray:
     """Map float32 to uint32 so that the order is kept; -0.0 and 0.0 become one key."""
     bits = (values + np.float32(0)).view(np.uint32)
     negative = bits >> np.uint32(31) != 0
-    return np.where(negative, ~bits, bits | np.uint32(0x80000000))
+    return np.asarray(np.where(negative, ~bits, bits | np.uint32(0x80000000)))
 
 
 def value_of_key(keys: np.ndarray) -> np.ndarray:

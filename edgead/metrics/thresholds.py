@@ -229,7 +229,7 @@ class _Pixels:
 
     def _normalised(self, keys: np.ndarray) -> np.ndarray:
         low, high = self._values(np.array([self._lowest, self._highest]))
-        return (self._values(keys) - low) / (high - low)
+        return np.asarray((self._values(keys) - low) / (high - low))
 
 
 def _all_records(runs: Sequence[Run]) -> Iterator[np.ndarray]:

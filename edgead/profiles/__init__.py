@@ -98,7 +98,7 @@ def _read_user_file(path: Path, kind: str) -> bytes:
 
 def _parse(text: bytes, origin: str) -> dict[str, Any]:
     try:
-        return tomllib.loads(text.decode("utf-8"))
+        return dict(tomllib.loads(text.decode("utf-8")))
     except RecursionError as error:
         raise UsageError(f"{origin}: not valid TOML (brackets nested too deep). Mend them.") from error
     except ValueError as error:  # covers malformed TOML and undecodable UTF-8

@@ -247,7 +247,7 @@ def _outlined(image: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int])
     drawn = np.ascontiguousarray(image).copy()
     cv2.drawContours(drawn, contours, -1, (0, 0, 0), 4, cv2.LINE_AA)
     cv2.drawContours(drawn, contours, -1, colour, 2, cv2.LINE_AA)
-    return drawn
+    return np.asarray(drawn)
 
 
 def _at_panel_size(image: np.ndarray) -> np.ndarray:

@@ -162,7 +162,7 @@ class Inspector:
             image, swap = _grey_to_rgb(image), False
         size = self._manifest.input
         resized = resize_image(image, size.height, size.width, rule=size.resize)
-        return cv2.cvtColor(resized, cv2.COLOR_BGR2RGB) if swap else resized  # type: ignore[return-value]
+        return np.asarray(cv2.cvtColor(resized, cv2.COLOR_BGR2RGB), np.uint8) if swap else resized
 
     def close(self) -> None:
         """Release the engine; inspecting afterwards raises UsageError. Closing twice is allowed."""
@@ -241,7 +241,7 @@ def _conversion(image: NDArray[Any]) -> str:
 
 def _grey_to_rgb(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     grey = image if image.ndim == 2 else image[..., 0]
-    return cv2.cvtColor(np.ascontiguousarray(grey), cv2.COLOR_GRAY2RGB)  # type: ignore[return-value]
+    return np.asarray(cv2.cvtColor(np.ascontiguousarray(grey), cv2.COLOR_GRAY2RGB), np.uint8)
 
 
 def _swaps_colours(colour_order: str) -> bool:

@@ -28,7 +28,7 @@ def heatmap_overlay(
     heat = np.clip((np.nan_to_num(full, nan=high, posinf=high, neginf=low) - low) / (high - low), 0, 1)
     colours = cv2.applyColorMap(np.round(heat * 255).astype(np.uint8), cv2.COLORMAP_TURBO)[..., ::-1]
     opacity = (heat * _MAX_OPACITY)[..., None]
-    return np.round(image * (1 - opacity) + colours * opacity).astype(np.uint8)
+    return np.asarray(np.round(image * (1 - opacity) + colours * opacity), np.uint8)
 
 
 def draw_regions(image: NDArray[np.uint8], regions: Iterable[Region]) -> NDArray[np.uint8]:
@@ -38,7 +38,7 @@ def draw_regions(image: NDArray[np.uint8], regions: Iterable[Region]) -> NDArray
     for region in regions:
         corner = (region.x + region.width - 1, region.y + region.height - 1)
         cv2.rectangle(drawn, (region.x, region.y), corner, _BOX_COLOUR, thickness)
-    return drawn
+    return np.asarray(drawn)
 
 
 def overlay_range(pixel_threshold: float) -> tuple[float, float]:

@@ -42,7 +42,7 @@ def max_difference(first: Image, second: Image) -> Image:
     """Per pixel, the largest absolute difference of the three colours, uint8 H W."""
     # numpy, because cv2 takes an array of a few pixels for a scalar
     difference = np.maximum(first, second) - np.minimum(first, second)
-    return np.maximum(np.maximum(difference[..., 0], difference[..., 1]), difference[..., 2])
+    return np.asarray(np.maximum(np.maximum(difference[..., 0], difference[..., 1]), difference[..., 2]))
 
 
 def altered_pixels(original: Image, altered: Image, drawn: Mask) -> tuple[Image, Mask]:

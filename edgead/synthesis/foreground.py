@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -128,7 +129,7 @@ def _unlike_part(image: Image, rule: str) -> npt.NDArray[np.uint8]:
     return np.asarray(1 - bright if rule.endswith("bright") else bright, np.uint8)
 
 
-def _frame(values: npt.NDArray) -> npt.NDArray:
+def _frame(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """The outermost pixels, as a list."""
     return np.concatenate([values[0], values[-1], values[1:-1, 0], values[1:-1, -1]])
 

@@ -51,7 +51,7 @@ def perlin_noise(
     fade_y, ramp_y = _corner_weights(shape_hw[0], cells_y)
     fade_x, ramp_x = _corner_weights(shape_hw[1], cells_x)
     noise = fade_y @ np.cos(angles) @ ramp_x.T + ramp_y @ np.sin(angles) @ fade_x.T
-    return (np.float32(np.sqrt(2)) * noise).astype(np.float32, copy=False)
+    return np.asarray(np.float32(np.sqrt(2)) * noise, np.float32)
 
 
 def _corner_weights(length: int, cells: int) -> tuple[Weights, Weights]:
@@ -99,7 +99,7 @@ def stroke_coverage(shape_hw: tuple[int, int], points_yx: npt.NDArray[np.float32
     """How much of each pixel a line of `width` pixels covers, float32 H W in 0..1 (anti-aliased)."""
     canvas = np.zeros(shape_hw, np.uint8)
     cv2.polylines(canvas, [_fixed_point(points_yx)], False, 255, width, cv2.LINE_AA, _SUBPIXEL_BITS)
-    return canvas.astype(np.float32) / np.float32(255)
+    return np.asarray(canvas.astype(np.float32) / np.float32(255))
 
 
 def anchor_in(foreground: Mask, rng: Generator) -> tuple[int, int]:
@@ -293,4 +293,4 @@ def _filled(foreground: Mask, points_yx: npt.NDArray[np.float32]) -> Mask:
 
 def _fixed_point(points_yx: npt.NDArray[np.float32]) -> npt.NDArray[np.int32]:
     """As cv2 wants polygons: x before y, in sixteenths of a pixel."""
-    return np.round(points_yx[:, ::-1] * 2**_SUBPIXEL_BITS).astype(np.int32)
+    return np.asarray(np.round(points_yx[:, ::-1] * 2**_SUBPIXEL_BITS), np.int32)

@@ -85,7 +85,7 @@ def _weights(change: Change, foreground: Mask, rng: Generator, *, strength: floa
 def _amount(change: Change, scene: Scene) -> Weights:
     """How much of the content shows in each pixel."""
     if change.effect is Effect.OPACITY:
-        return scene.weights * np.float32(scene.strength)
+        return np.asarray(scene.weights * np.float32(scene.strength))
     return scene.weights if change.effect is Effect.SIZE else (scene.weights > 0).astype(np.float32)
 
 

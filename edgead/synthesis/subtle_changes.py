@@ -79,7 +79,7 @@ def _local_mean(planes: Planes, radius: int) -> Planes:
 
 def _gain(scene: Scene) -> Planes:
     factor = float(scene.rng.uniform(0.3, 0.7))
-    return scene.patch * np.float32(1 + factor * scene.towards_room())
+    return np.asarray(scene.patch * np.float32(1 + factor * scene.towards_room()))
 
 
 def _light(scene: Scene) -> Planes:
@@ -92,14 +92,14 @@ def _light(scene: Scene) -> Planes:
     y, x = np.linspace(-0.5, 0.5, height, dtype=np.float32), np.linspace(-0.5, 0.5, width, dtype=np.float32)
     slope = np.sin(angle) * y[:, None] + np.cos(angle) * x[None, :]
     offset = np.float32(peak) * (np.float32(0.6) + np.float32(0.55) * slope.astype(np.float32))
-    return scene.patch + (offset[..., None] if scene.patch.ndim == 3 else offset)
+    return np.asarray(scene.patch + (offset[..., None] if scene.patch.ndim == 3 else offset))
 
 
 def _contrast(scene: Scene) -> Planes:
     """Detail around the local mean nearly removed, or made two to three times as strong."""
     mean = _local_mean(scene.patch, int(scene.rng.integers(3, 12)))
     factor = 0.1 if scene.rng.random() < 0.5 else float(scene.rng.uniform(2, 3))
-    return mean + (scene.patch - mean) * np.float32(factor)
+    return np.asarray(mean + (scene.patch - mean) * np.float32(factor))
 
 
 def _blur(scene: Scene) -> Planes:
@@ -108,7 +108,9 @@ def _blur(scene: Scene) -> Planes:
 
 
 def _sharpen(scene: Scene) -> Planes:
-    return scene.patch + np.float32(scene.rng.uniform(1.5, 3.0)) * (scene.patch - _local_mean(scene.patch, 1))
+    return np.asarray(
+        scene.patch + np.float32(scene.rng.uniform(1.5, 3.0)) * (scene.patch - _local_mean(scene.patch, 1))
+    )
 
 
 def _grain(scene: Scene) -> Planes:
@@ -165,7 +167,9 @@ def _thicken(scene: Scene) -> Planes:
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
     grow = cv2.dilate if scene.rng.random() < 0.5 else cv2.erode
     grown = np.asarray(grow(scene.patch, kernel), np.float32)
-    return scene.patch + np.float32(min(1.0, reach)) * (grown - scene.patch)  # edges move by parts of a pixel
+    return np.asarray(
+        scene.patch + np.float32(min(1.0, reach)) * (grown - scene.patch)
+    )  # edges move by parts of a pixel
 
 
 def _erase(scene: Scene) -> Planes:
@@ -193,7 +197,7 @@ def _stain(scene: Scene) -> Planes:
 
 
 def _line(scene: Scene) -> Planes:
-    return scene.patch + np.float32(scene.towards_room() * scene.rng.uniform(50, 140))
+    return np.asarray(scene.patch + np.float32(scene.towards_room() * scene.rng.uniform(50, 140)))
 
 
 CHANGES: dict[str, Change] = {

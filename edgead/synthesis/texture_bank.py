@@ -97,18 +97,20 @@ def _clouds(side: int, rng: Generator) -> Field:
     octaves = [
         perlin_noise((side, side), rng, exponents_yx=(e, e)) * 0.6 ** (e - first) for e in range(first, 7)
     ]
-    return np.sum(octaves, axis=0, dtype=np.float32)
+    return np.asarray(np.sum(octaves, axis=0, dtype=np.float32))
 
 
 def _marble(side: int, rng: Generator) -> Field:
-    return np.sin(_ramp(side, rng, float(rng.uniform(2, 14))) + 4 * _clouds(side, rng)).astype(np.float32)
+    return np.asarray(
+        np.sin(_ramp(side, rng, float(rng.uniform(2, 14))) + 4 * _clouds(side, rng)), np.float32
+    )
 
 
 def _stripes(side: int, rng: Generator) -> Field:
     bent = _ramp(side, rng, float(rng.uniform(6, 60))) + 2 * perlin_noise(
         (side, side), rng, exponents_yx=(1, 1)
     )
-    return np.tanh(float(rng.uniform(0.5, 6)) * np.sin(bent)).astype(np.float32)
+    return np.asarray(np.tanh(float(rng.uniform(0.5, 6)) * np.sin(bent)), np.float32)
 
 
 def _weave(side: int, rng: Generator) -> Field:
@@ -191,4 +193,4 @@ def _coloured(field: Field, rng: Generator) -> Image:
     colours += 0.6 * (colours.mean(axis=1, keepdims=True) - colours)  # real surfaces are seldom vivid
     palette = np.stack([np.interp(np.arange(256), stops, colours[:, c]) for c in range(3)], axis=1)
     picture = palette[level.astype(np.uint8)] + rng.normal(0, 3, (*field.shape, 1))
-    return np.clip(np.rint(picture), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(picture), 0, 255), np.uint8)

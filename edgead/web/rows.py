@@ -90,7 +90,8 @@ class WebRows:
         grey = lines.ndim == 2 or lines.shape[2] == 1
         pixels = np.ascontiguousarray(lines[..., 0] if grey and lines.ndim == 3 else lines)
         if self._widening:
-            pixels = cv2.copyMakeBorder(pixels, 0, 0, 0, self._widening, cv2.BORDER_REFLECT)  # type: ignore[assignment]
+            widened = cv2.copyMakeBorder(pixels, 0, 0, 0, self._widening, cv2.BORDER_REFLECT)
+            pixels = np.asarray(widened, np.uint8)
         if pixels.shape[:2] != (rows, self.width):
             pixels = self._resize(pixels, rows, self.width)
-        return cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB) if grey else pixels  # type: ignore[return-value]
+        return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB), np.uint8) if grey else pixels

@@ -95,7 +95,7 @@ class Board:
         shadow = cv2.GaussianBlur(cv2.warpAffine(opacity, lift, (SIZE, SIZE)), (0, 0), 1.7)
         scene = scene * (1 - np.float32(0.62) * shadow)[..., None]
         lit = placed[..., :3] * (1 + 1.5 * part.gloss)[..., None]
-        return scene * (1 - opacity)[..., None] + lit
+        return np.asarray(scene * (1 - opacity)[..., None] + lit)
 
 
 def _placed(part: Placement, rng: Rng) -> Placement:
@@ -126,7 +126,7 @@ def _bare(part: Assembly) -> Array:
     shine = 0.72 + 0.30 * domed + 0.62 * _facing(domed, part.light)
     tin = _TIN * np.maximum(shine * part.solder_gain, 0.08)[..., None]
     board = mix(board, tin, np.minimum(solder, 1 - part.scratched))
-    return board * (1 - np.float32(0.92) * drill)[..., None]
+    return np.asarray(board * (1 - np.float32(0.92) * drill)[..., None])
 
 
 def _facing(height: Array, light: tuple[float, float]) -> Array:
@@ -135,7 +135,7 @@ def _facing(height: Array, light: tuple[float, float]) -> Array:
         cv2.Sobel(height, cv2.CV_32F, 1, 0, ksize=1),
         cv2.Sobel(height, cv2.CV_32F, 0, 1, ksize=1),
     )
-    return -(slope_x * np.float32(light[0]) + slope_y * np.float32(light[1])) * np.float32(-1.0)
+    return np.asarray(-(slope_x * np.float32(light[0]) + slope_y * np.float32(light[1])) * np.float32(-1.0))
 
 
 def _set_parts(part: Assembly) -> Array:
@@ -208,7 +208,7 @@ def _artwork() -> _Artwork:
 
 
 def _fixed(points: Array | tuple[tuple[float, float], ...]) -> npt.NDArray[np.int32]:
-    return np.rint(np.asarray(points, np.float64) * _FINE * 2**_BITS).astype(np.int32)
+    return np.asarray(np.rint(np.asarray(points, np.float64) * _FINE * 2**_BITS), np.int32)
 
 
 def _line(layer: _Layer, points: tuple[tuple[float, float], ...], width: float, value: int = 255) -> None:

@@ -28,13 +28,13 @@ def sprite(name: str) -> Array:
     canvas = np.zeros((width * FINE, width * FINE, 4), np.uint8)
     _DRAWERS[name](canvas)
     small = cv2.resize(canvas, (width * 2, width * 2), interpolation=cv2.INTER_AREA)
-    return small.astype(np.float32) / np.float32(255)
+    return np.asarray(small.astype(np.float32) / np.float32(255))
 
 
 def _points(canvas: _Canvas, corners: list[tuple[float, float]]) -> npt.NDArray[np.int32]:
     middle = canvas.shape[0] / 2
     place = (np.array(corners, np.float64) * FINE + middle) * 2**_BITS
-    return np.rint(place).astype(np.int32)
+    return np.asarray(np.rint(place), np.int32)
 
 
 def _box(canvas: _Canvas, x: float, y: float, w: float, h: float, colour: _Colour) -> None:

@@ -104,7 +104,7 @@ def _yarn(rng: Rng) -> Array:
 
 def _fuzz(rng: Rng) -> Array:
     grain = rng.standard_normal((_FINE, _FINE), dtype=np.float32)
-    return cv2.blur(grain, (3, 3)) * np.float32(0.13)
+    return np.asarray(cv2.blur(grain, (3, 3)) * np.float32(0.13))
 
 
 def _finer(field: Array) -> Array:
@@ -155,7 +155,7 @@ def _woven_rows(
     half = (SIZE, u.shape[0] // 2)
     warp = cv2.resize(level * top, half, interpolation=cv2.INTER_AREA)
     both = cv2.resize(level, half, interpolation=cv2.INTER_AREA)
-    return both[..., None] * _WEFT + warp[..., None] * (_WARP - _WEFT)
+    return np.asarray(both[..., None] * _WEFT + warp[..., None] * (_WARP - _WEFT))
 
 
 def _thread(across: Array, along: Array, number: Array, place: Array, part: Cloth) -> Array:
@@ -169,7 +169,7 @@ def _thread(across: Array, along: Array, number: Array, place: Array, part: Clot
     level = np.float32(0.44) + np.float32(0.64) * np.maximum(1 - offset * offset, 0) - np.float32(0.34) * dive
     level += np.float32(0.06) * twist - np.float32(0.10) * offset
     yarn = part.yarn.ravel()[index * 64 + (place.astype(np.int32) & 63)]
-    return np.maximum(level, np.float32(0.12)) * yarn
+    return np.asarray(np.maximum(level, np.float32(0.12)) * yarn)
 
 
 def _middle(rng: Rng, margin: float = 45.0) -> tuple[float, float]:

@@ -105,18 +105,20 @@ def brushing(rng: Rng, angle: float) -> Array:
     total += cv2.GaussianBlur(rows, (1, 0), sigmaX=1, sigmaY=2.0) * np.float32(0.9)
     turn = cv2.getRotationMatrix2D((side / 2, side / 2), float(np.degrees(-angle)), 1.0)
     turn = turn - np.array([[0, 0, 0.5], [0, 0, 0.5]]) * (side - SIZE)
-    return cv2.warpAffine(total, turn, (SIZE, SIZE), flags=cv2.INTER_LINEAR) * np.float32(0.028)
+    return np.asarray(cv2.warpAffine(total, turn, (SIZE, SIZE), flags=cv2.INTER_LINEAR) * np.float32(0.028))
 
 
 def _turning(rng: Rng) -> Array:
-    return cv2.blur(rng.standard_normal((256, 1), dtype=np.float32), (1, 2)).ravel() * np.float32(0.07)
+    return np.asarray(
+        cv2.blur(rng.standard_normal((256, 1), dtype=np.float32), (1, 2)).ravel() * np.float32(0.07)
+    )
 
 
 def _belt(rng: Rng) -> Array:
     grain = cv2.blur(rng.standard_normal((SIZE, SIZE), dtype=np.float32), (2, 2))
     weave = np.sin((X + Y) * np.float32(1.05)) * np.sin((X - Y) * np.float32(1.05))
     grey = 0.115 + 0.012 * grain + 0.012 * weave + 0.008 * cloud(rng, 60, octaves=3)
-    return grey[..., None] * np.array([0.96, 1.0, 1.04], np.float32)
+    return np.asarray(grey[..., None] * np.array([0.96, 1.0, 1.04], np.float32))
 
 
 def _sheen(rng: Rng, pose: Pose) -> Array:
@@ -134,7 +136,7 @@ def _outline(x: Array, y: Array) -> Array:
     outside = np.sqrt(np.maximum(qx, 0) ** 2 + np.maximum(qy, 0) ** 2)
     box = outside + np.minimum(np.maximum(qx, qy), 0) - np.float32(_CORNER)
     cut = (x - y - np.float32(_HALF[0] + _HALF[1] - 26)) * np.float32(0.7071)  # one corner is cut off
-    return np.maximum(box, cut)
+    return np.asarray(np.maximum(box, cut))
 
 
 def _holes(x: Array, y: Array, blocked: tuple[int, ...]) -> Array:
@@ -147,7 +149,7 @@ def _holes(x: Array, y: Array, blocked: tuple[int, ...]) -> Array:
             nearest = np.minimum(
                 nearest, np.hypot(x - np.float32(cx), y - np.float32(cy)) - np.float32(radius)
             )
-    return nearest
+    return np.asarray(nearest)
 
 
 def _surface(part: Plate, x: Array, y: Array, height: Array) -> Array:
@@ -167,7 +169,7 @@ def _surface(part: Plate, x: Array, y: Array, height: Array) -> Array:
     metal = brushed + (turned - brushed) * on_seat
     metal = metal * (1 - np.float32(0.5) * _on_picture(part, _marking()))
     metal = metal * (1 - np.float32(0.24) * facing) - np.float32(0.05) * facing + part.shine
-    return np.maximum(metal, 0.02)[..., None] * np.array(_STEEL, np.float32) * part.tint
+    return np.asarray(np.maximum(metal, 0.02)[..., None] * np.array(_STEEL, np.float32) * part.tint)
 
 
 @functools.lru_cache(maxsize=1)
@@ -182,7 +184,9 @@ def _marking() -> Array:
     dots[:, 0] = dots[-1] = 1
     code = np.kron(dots, np.full((7, 7), 255, np.uint8))
     canvas[840:910, 652:722] = code
-    return cv2.resize(canvas, (SIZE, SIZE), interpolation=cv2.INTER_AREA).astype(np.float32) / np.float32(255)
+    return np.asarray(
+        cv2.resize(canvas, (SIZE, SIZE), interpolation=cv2.INTER_AREA).astype(np.float32) / np.float32(255)
+    )
 
 
 def _ground(part: Plate, outline: Array, holes: Array) -> Array:
@@ -197,7 +201,7 @@ def _ground(part: Plate, outline: Array, holes: Array) -> Array:
     )
     lit = np.clip(-0.5 * (slope_x * np.float32(part.light[0]) + slope_y * np.float32(part.light[1])), 0, 1)
     ground = part.belt * (1 - np.float32(0.75) * shadow)[..., None]
-    return ground + (wall * (0.05 + 0.32 * lit))[..., None]
+    return np.asarray(ground + (wall * (0.05 + 0.32 * lit))[..., None])
 
 
 def _spot(part: Plate, rng: Rng, margin: float) -> tuple[float, float]:

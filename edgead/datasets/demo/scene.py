@@ -113,7 +113,7 @@ class Camera:
         # A soft shoulder instead of hard clipping: sensors are tuned so that metal does not burn out.
         over = np.maximum(seen - np.float32(0.75), 0)
         seen = np.minimum(seen, np.float32(0.75)) + over / (1 + over * np.float32(3.2))
-        return np.clip(seen, 0, 1) * np.float32(255)
+        return np.asarray(np.clip(seen, 0, 1) * np.float32(255))
 
     def develop(self, exposed: Array) -> Picture:
         """Adds shot and read noise, a little correlated as after demosaicing, and rounds to uint8."""
@@ -121,7 +121,7 @@ class Camera:
         grain = rng.standard_normal(exposed.shape, dtype=np.float32)
         grain = cv2.blur(grain, (2, 2)) * 1.4
         sigma = np.sqrt(exposed * np.float32(1 / 255) + np.float32(0.08)) * np.float32(self.noise * 255)
-        return np.clip(np.rint(exposed + grain * sigma), 0, 255).astype(np.uint8)
+        return np.asarray(np.clip(np.rint(exposed + grain * sigma), 0, 255), np.uint8)
 
 
 def photograph_good(product: Product, rng: Rng) -> Picture:
@@ -164,7 +164,7 @@ def changed(clean: Array, exposed: Array) -> Mask:
     if keep[1:].sum() == 0 and count > 1:  # a faint defect has no sure pixel; keep its largest place
         keep[1 + int(np.argmax(sizes[1:]))] = True
     keep[0] = False
-    return keep[labels]
+    return np.asarray(keep[labels])
 
 
 def smooth_noise(rng: Rng, cell: float, *, shape: tuple[int, int] = (SIZE, SIZE)) -> Array:
@@ -190,7 +190,7 @@ def cloud(rng: Rng, cell: float, *, octaves: int = 4, shape: tuple[int, int] = (
 def ramp(low: float, high: float, value: Array) -> Array:
     """0 below `low`, 1 above `high`, smooth between; falling where `low` is above `high`."""
     t = np.clip((value - np.float32(low)) / np.float32(high - low), 0, 1)
-    return t * t * (3 - 2 * t)
+    return np.asarray(t * t * (3 - 2 * t))
 
 
 def blob(rng: Rng, x: Array, y: Array, radius: float, *, raggedness: float = 0.35, octaves: int = 3) -> Array:
@@ -200,7 +200,9 @@ def blob(rng: Rng, x: Array, y: Array, radius: float, *, raggedness: float = 0.3
     c, s = np.float32(np.cos(angle)), np.float32(np.sin(angle))
     along, across = (c * x + s * y) / stretch, (c * y - s * x) * stretch
     wobble = cloud(rng, max(2.0, radius * 0.9), octaves=octaves, shape=(x.shape[0], x.shape[1]))
-    return np.sqrt(along * along + across * across) - np.float32(radius) * (1 + raggedness * wobble)
+    return np.asarray(
+        np.sqrt(along * along + across * across) - np.float32(radius) * (1 + raggedness * wobble)
+    )
 
 
 def wander(
@@ -231,7 +233,7 @@ def stroke(points: Array, width: float | Array, *, zoom: float = 1.0, side: int 
         segment = max(1, round(thick))
         cv2.line(canvas, a, b, value, segment, cv2.LINE_AA, fine)
     small = cv2.resize(canvas, (side, side), interpolation=cv2.INTER_AREA)
-    return small.astype(np.float32) / np.float32(255)
+    return np.asarray(small.astype(np.float32) / np.float32(255))
 
 
 def mix(base: Array, top: Array | tuple[float, float, float], alpha: Array) -> Array:

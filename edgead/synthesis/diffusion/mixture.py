@@ -198,4 +198,4 @@ def _best_v(process: Process, unknown: np.ndarray) -> np.ndarray:
     highest = np.log(process.betas)
     v = 2 * (best - lowest) / np.maximum(highest - lowest, 1e-9) - 1
     v[0] = -1  # the last step draws nothing
-    return np.clip(v, -1, 1)
+    return np.asarray(np.clip(v, -1, 1))

@@ -36,7 +36,7 @@ def cosine_betas(count: int) -> Vector:
     """abar_t as a squared cosine (arXiv 2102.09672, equation 17), beta at most 0.999."""
     t = np.arange(count + 1, dtype=np.float64) / count
     left = np.cos((t + 0.008) / 1.008 * math.pi / 2) ** 2
-    return np.minimum(1 - left[1:] / left[:-1], 0.999)
+    return np.asarray(np.minimum(1 - left[1:] / left[:-1], 0.999))
 
 
 SCHEDULES: dict[str, Callable[[int], Vector]] = {"linear": linear_betas, "cosine": cosine_betas}
@@ -82,7 +82,9 @@ class Process:
     def posterior_log_variances(self) -> Vector:
         """log beta~_t, with the second step's value at the first, whose own is -infinity."""
         variances = self.posterior_variances
-        return np.log(np.append(variances[1] if len(variances) > 1 else self.betas[0], variances[1:]))
+        return np.asarray(
+            np.log(np.append(variances[1] if len(variances) > 1 else self.betas[0], variances[1:]))
+        )
 
     def respaced(self, count: int) -> Process:
         """The chain through every `len / count`-th step from 0 on; its betas follow from the abar it keeps.

@@ -27,15 +27,22 @@ _AT_ONCE = 100  # resamplings, for memory
 
 # What should be alike for the figures to say something of the bundle; a path through the JSON, its name.
 _CONDITIONS = {
-    "scenario": ("scenario",), "arrival rate": ("settings", "rate_hz"),
+    "scenario": ("scenario",),
+    "arrival rate": ("settings", "rate_hz"),
     "line rate": ("settings", "line_rate_hz"),
-    "web width": ("settings", "width"), "tiling": ("settings", "web"), "bundle files": ("bundle", "files"),
-    "precision": ("bundle", "precision"), "engine": ("engine", "engine"),
-    "engine version": ("engine", "version"), "pinned to": ("pinned_cpus",),
-    "engine threads": ("engine", "inference_num_threads"), "processor": ("machine", "cpu"),
-    "usable cores": ("machine", "usable_cores"), "clock governor": ("machine", "governor"),
+    "web width": ("settings", "width"),
+    "tiling": ("settings", "web"),
+    "bundle files": ("bundle", "files"),
+    "precision": ("bundle", "precision"),
+    "engine": ("engine", "engine"),
+    "engine version": ("engine", "version"),
+    "pinned to": ("pinned_cpus",),
+    "engine threads": ("engine", "inference_num_threads"),
+    "processor": ("machine", "cpu"),
+    "usable cores": ("machine", "usable_cores"),
+    "clock governor": ("machine", "governor"),
     "system": ("machine", "system"),
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)

@@ -81,10 +81,13 @@ def fit_command(
     )
     steps, batch, learning_rate = DEFAULTS[size]
     settings = FitSettings(
-        network=network, steps=chosen["steps"] or steps, batch=chosen["batch"] or batch, seed=chosen["seed"],
+        network=network,
+        steps=chosen["steps"] or steps,
+        batch=chosen["batch"] or batch,
+        seed=chosen["seed"],
         learning_rate=learning_rate if chosen["learning_rate"] is None else chosen["learning_rate"],
         schedule=chosen["schedule"],
-    )  # fmt: skip
+    )
     try:
         with stage_progress() as on_progress:
             found = fit(images, out, settings=settings, size=size, minutes=minutes, on_progress=on_progress)
@@ -121,9 +124,16 @@ def fit_command(
 @_product_option
 @json_option
 def sample_command(
-    model: Path, out: Path, strength: str, part: str, licence: str | None, chain: int | None,
-    product: str | None, json_path: str | None, **chosen: Any,
-) -> None:  # fmt: skip
+    model: Path,
+    out: Path,
+    strength: str,
+    part: str,
+    licence: str | None,
+    chain: int | None,
+    product: str | None,
+    json_path: str | None,
+    **chosen: Any,
+) -> None:
     """Draw a set of anomalous images from MODEL.
 
     \b
@@ -176,9 +186,15 @@ def sample_command(
 @_seed_option
 @_product_option
 def sheet_command(
-    model: Path, out: Path, strengths: str | None, columns: int, data: Path | None, chain: int | None,
-    seed: int, product: str | None,
-) -> None:  # fmt: skip
+    model: Path,
+    out: Path,
+    strengths: str | None,
+    columns: int,
+    data: Path | None,
+    chain: int | None,
+    seed: int,
+    product: str | None,
+) -> None:
     """Draw a picture of what strength does with MODEL, to choose it by eye.
 
     \b
@@ -192,9 +208,14 @@ def sheet_command(
     rows = STRENGTHS if strengths is None else tuple(_number(part) for part in strengths.split(","))
     fitted = _read(model)
     sheet = draw_sheet(
-        fitted, strengths=rows, columns=columns, seed=seed, steps=chain or usual_chain(fitted.facts.size),
-        product=product, data=data,
-    )  # fmt: skip
+        fitted,
+        strengths=rows,
+        columns=columns,
+        seed=seed,
+        steps=chain or usual_chain(fitted.facts.size),
+        product=product,
+        data=data,
+    )
     write_image(out, sheet)
     click.echo(f"Written: {out}")
 

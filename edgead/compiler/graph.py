@@ -92,10 +92,12 @@ def _evaluate(
     graph = onnx.helper.make_graph(
         [node],
         "constant",
-        [onnx.helper.make_tensor_value_info(n, onnx.helper.np_dtype_to_tensor_dtype(v.dtype), v.shape)
-         for n, v in inputs.items()],
+        [
+            onnx.helper.make_tensor_value_info(n, onnx.helper.np_dtype_to_tensor_dtype(v.dtype), v.shape)
+            for n, v in inputs.items()
+        ],
         [onnx.helper.make_empty_tensor_value_info(n) for n in node.output],
-    )  # fmt: skip
+    )
     one = onnx.helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
     values = [np.asarray(v) for v in ReferenceEvaluator(one).run(None, inputs)]
     return values if all(v.size <= _LARGEST_FOLDED for v in values) else None

@@ -94,11 +94,14 @@ def _layers(model: onnx.ModelProto, original: onnx.ModelProto) -> Iterator[_Laye
         off = np.abs(numpy_helper.to_array(codes) * _as_column(step, target.ndim) - target)
         given = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
         layer = _Layer(
-            node, codes, step, target,
+            node,
+            codes,
+            step,
+            target,
             groups=given.get("group", 1),
             strides=tuple(given.get("strides", (1, 1))),
             pads=tuple(given.get("pads", (0, 0, 0, 0))),
-        )  # fmt: skip
+        )
         is_plain = (
             target.ndim == 4
             and tuple(given.get("dilations", (1, 1))) == (1, 1)

@@ -46,10 +46,18 @@ def backbone_layers(backbone: str, deepest: int, size: Grid) -> tuple[Layer, ...
 def _whole_backbone(backbone: str, size: Grid) -> tuple[Layer, ...]:
     deepest = STAGES[-1]
     config = RealNetConfig(
-        backbone=backbone, stages=(deepest,), channels=(1,), reconstruction_widths=(1,), grid_stage=deepest,
-        discriminator_width=1, residual_count=0, residual_map_stages=(), bank_stages=(), input_height=size[0],
+        backbone=backbone,
+        stages=(deepest,),
+        channels=(1,),
+        reconstruction_widths=(1,),
+        grid_stage=deepest,
+        discriminator_width=1,
+        residual_count=0,
+        residual_map_stages=(),
+        bank_stages=(),
+        input_height=size[0],
         input_width=size[1],
-    )  # fmt: skip
+    )
     return tuple(layer for layer in layers_of(config) if layer.part == "backbone")
 
 

@@ -32,9 +32,19 @@ _FOLDS = 10
 _LEAST_POINTS = 12  # of one precision
 _WHOLE = "score"  # the part that the cost of a call itself is counted to
 _POINT_KEYS = (
-    "precision", "backbone", "stages", "budgets", "widths", "residuals", "bank_size", "height", "width",
-    "ms", "file_mb", "memory_mb",
-)  # fmt: skip
+    "precision",
+    "backbone",
+    "stages",
+    "budgets",
+    "widths",
+    "residuals",
+    "bank_size",
+    "height",
+    "width",
+    "ms",
+    "file_mb",
+    "memory_mb",
+)
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,21 @@ from edgead.profiles.target import Target
 
 # The first L4T release of each JetPack; one between two rows belongs to the earlier.
 _JETPACKS = {
-    (32, 6): "4.6", (32, 7): "4.6.1", (35, 3, 1): "5.1.1", (35, 4, 1): "5.1.2", (35, 5): "5.1.3",
-    (35, 6): "5.1.4 to 5.1.6", (36, 3): "6.0", (36, 4): "6.1", (36, 4, 3): "6.2", (36, 4, 4): "6.2.1",
-    (36, 5): "6.2.2", (38, 2): "7.0", (38, 4): "7.1", (39, 2): "7.2",
-}  # fmt: skip
+    (32, 6): "4.6",
+    (32, 7): "4.6.1",
+    (35, 3, 1): "5.1.1",
+    (35, 4, 1): "5.1.2",
+    (35, 5): "5.1.3",
+    (35, 6): "5.1.4 to 5.1.6",
+    (36, 3): "6.0",
+    (36, 4): "6.1",
+    (36, 4, 3): "6.2",
+    (36, 4, 4): "6.2.1",
+    (36, 5): "6.2.2",
+    (38, 2): "7.0",
+    (38, 4): "7.1",
+    (39, 2): "7.2",
+}
 _RELEASE = re.compile(r"R(\d+) \(release\), REVISION: ([\d.]+)")
 _PACKAGE = re.compile(r"^Package: nvidia-l4t-core\n(?:.+\n)*?Version: ([\d.]+)", re.MULTILINE)
 _MODE = re.compile(r"^<\s*POWER_MODEL\s+ID=(\d{1,4})\s+NAME=([^\s>]+)", re.MULTILINE)

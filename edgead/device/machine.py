@@ -14,9 +14,21 @@ from edgead.device.jetson import read_jetson
 
 # Instructions that decide how fast a quantized or a half-precision model is.
 RELEVANT_FLAGS = (
-    "avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "avx512_fp16", "amx_int8", "amx_bf16",
-    "asimd", "asimddp", "asimdhp", "i8mm", "bf16", "sve",
-)  # fmt: skip
+    "avx2",
+    "avx512f",
+    "avx512_vnni",
+    "avx_vnni",
+    "avx512_bf16",
+    "avx512_fp16",
+    "amx_int8",
+    "amx_bf16",
+    "asimd",
+    "asimddp",
+    "asimdhp",
+    "i8mm",
+    "bf16",
+    "sve",
+)
 RUNTIME_PACKAGES = ("numpy", "opencv-python-headless", "openvino", "onnxruntime", "tensorrt", "pycuda")
 
 

@@ -16,9 +16,17 @@ from edgead.installation import how_to_install
 
 # What CUDA opens: the first lines on Jetsons, the last on PCs and on Thor.
 _DEVICE_FILES = (
-    "dev/nvmap", "dev/nvhost-ctrl", "dev/nvhost-ctrl-gpu", "dev/nvhost-as-gpu", "dev/nvhost-gpu",
-    "dev/nvgpu/igpu0/ctrl", "dev/nvgpu/igpu0/as", "dev/nvidiactl", "dev/nvidia0", "dev/nvidia-uvm",
-)  # fmt: skip
+    "dev/nvmap",
+    "dev/nvhost-ctrl",
+    "dev/nvhost-ctrl-gpu",
+    "dev/nvhost-as-gpu",
+    "dev/nvhost-gpu",
+    "dev/nvgpu/igpu0/ctrl",
+    "dev/nvgpu/igpu0/as",
+    "dev/nvidiactl",
+    "dev/nvidia0",
+    "dev/nvidia-uvm",
+)
 _SYSTEM_PACKAGES = "usr/lib/python3/dist-packages"
 ADD_SWAP = (
     "sudo fallocate -l 8G /swapfile && sudo chmod 600 /swapfile && sudo mkswap /swapfile && "

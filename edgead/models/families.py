@@ -71,7 +71,7 @@ class ModelFamily:
         )
 
 
-_BUILT_IN = {
+BUILT_IN = {
     family.name: family
     for family in (
         ModelFamily(RealNetConfig, RealNet, REALNET_PRESETS, REALNET_TRAINING),
@@ -82,16 +82,16 @@ _BUILT_IN = {
 
 def model_families() -> dict[str, ModelFamily]:
     """All families by name, those of plugins included; UsageError for a plugin that cannot be used."""
-    return {**_BUILT_IN, **{name: model_family(name) for name in entries(GROUP, built_in=_BUILT_IN)}}
+    return {**BUILT_IN, **{name: model_family(name) for name in entries(GROUP, built_in=BUILT_IN)}}
 
 
 def model_family(name: str) -> ModelFamily:
     """Look a family up by name; UnknownNameError lists near matches."""
-    if name in _BUILT_IN:
-        return _BUILT_IN[name]
-    plugins = entries(GROUP, built_in=_BUILT_IN)
+    if name in BUILT_IN:
+        return BUILT_IN[name]
+    plugins = entries(GROUP, built_in=BUILT_IN)
     if name not in plugins:
-        raise UnknownNameError("model", name, [*_BUILT_IN, *plugins])
+        raise UnknownNameError("model", name, [*BUILT_IN, *plugins])
     family = load(plugins[name], ModelFamily)
     if family.name != name:
         raise UsageError(

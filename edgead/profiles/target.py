@@ -44,8 +44,15 @@ _PEAKS = {
 }
 _REQUIRED = ("description", "engine", "precisions")
 _OPTIONAL = (
-    "options", "run_on_device", "default_mode", "sources", "device", "modes", "channel_multiple", "table"
-)  # fmt: skip
+    "options",
+    "run_on_device",
+    "default_mode",
+    "sources",
+    "device",
+    "modes",
+    "channel_multiple",
+    "table",
+)
 
 
 @dataclass(frozen=True)

@@ -82,9 +82,14 @@ def scores_by_kind(scores: Mapping[str, np.ndarray], threshold: float | None) ->
 
 
 def curve(
-    x: np.ndarray, y: np.ndarray, *, xlabel: str, ylabel: str, chance: Sequence[tuple[float, float]],
+    x: np.ndarray,
+    y: np.ndarray,
+    *,
+    xlabel: str,
+    ylabel: str,
+    chance: Sequence[tuple[float, float]],
     point: tuple[float, float] | None,
-) -> str:  # fmt: skip
+) -> str:
     """Return a curve in the unit square, the line of a blind guess, and the point of the threshold."""
     with mpl.rc_context(STYLE):
         figure, axes = _axes(3.5, 3.1)
@@ -197,9 +202,16 @@ def _label(axes: Any, words: str, x: float, height: float) -> None:
     box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 0.8}
     right = x > np.mean(axes.get_xlim())  # keeps the words inside the picture
     axes.annotate(
-        words, xy=(x, height), xycoords=("data", "axes fraction"), xytext=(-4 if right else 4, 0),
-        textcoords="offset points", ha="right" if right else "left", va="center", fontsize=8, bbox=box,
-    )  # fmt: skip
+        words,
+        xy=(x, height),
+        xycoords=("data", "axes fraction"),
+        xytext=(-4 if right else 4, 0),
+        textcoords="offset points",
+        ha="right" if right else "left",
+        va="center",
+        fontsize=8,
+        bbox=box,
+    )
 
 
 def svg_text(figure: Figure) -> str:

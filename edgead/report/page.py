@@ -182,13 +182,21 @@ def _curves(good: np.ndarray, bad: np.ndarray, threshold: float | None) -> dict[
         pr_point = (caught / bad.size, caught / (caught + alarms)) if caught + alarms else None
     prevalence = bad.size / labels.size
     roc = figures.curve(
-        false, true, xlabel="good parts rejected", ylabel="defects caught",
-        chance=((0, 0), (1, 1)), point=roc_point,
-    )  # fmt: skip
+        false,
+        true,
+        xlabel="good parts rejected",
+        ylabel="defects caught",
+        chance=((0, 0), (1, 1)),
+        point=roc_point,
+    )
     pr = figures.curve(
-        recall, precision, xlabel="defects caught (recall)", ylabel="rejects that are defects (precision)",
-        chance=((0, prevalence), (1, prevalence)), point=pr_point,
-    )  # fmt: skip
+        recall,
+        precision,
+        xlabel="defects caught (recall)",
+        ylabel="rejects that are defects (precision)",
+        chance=((0, prevalence), (1, prevalence)),
+        point=pr_point,
+    )
     return {"roc": svg_uri(roc), "pr": svg_uri(pr)}
 
 

@@ -302,8 +302,28 @@ def _is_quantized_convolution(subject: Subject, name: str) -> bool:
 CHECKS: dict[str, Callable[[Subject, Mapping[str, Any]], Iterator[Breach]]] = {
     check.__name__: check
     for check in (
-        opset, operator, static_shapes, types, double, int64_range, uint8_inside, constant_inputs, topk_limit,
-        attribute, resize_dimensions, rank, outputs, dilations, einsum, zero_point, quantized_type, scale,
-        activation_scale, weight_axis, grouped_deconvolution, all_inputs, residual_add,
+        opset,
+        operator,
+        static_shapes,
+        types,
+        double,
+        int64_range,
+        uint8_inside,
+        constant_inputs,
+        topk_limit,
+        attribute,
+        resize_dimensions,
+        rank,
+        outputs,
+        dilations,
+        einsum,
+        zero_point,
+        quantized_type,
+        scale,
+        activation_scale,
+        weight_axis,
+        grouped_deconvolution,
+        all_inputs,
+        residual_add,
     )
-}  # fmt: skip
+}

@@ -100,9 +100,13 @@ def _must_draw(folder: Path, note: dict[str, object]) -> bool:
 
 
 def _draw_whole(
-    product: Product, folder: Path, note: dict[str, object], seed: int, counts: dict[str, int],
+    product: Product,
+    folder: Path,
+    note: dict[str, object],
+    seed: int,
+    counts: dict[str, int],
     advance: Callable[[], None],
-) -> None:  # fmt: skip
+) -> None:
     """Draws into a hidden folder beside the final one, and renames it when all is there."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)

@@ -192,10 +192,26 @@ def _chip(canvas: _Canvas, colour: _Colour) -> None:
 
 
 _SIZES = {
-    "qfp": 96, "soic": 52, "can": 52, "crystal": 54, "inductor": 46, "tantalum": 38, "sot": 28, "led": 24,
-    "capacitor": 24, "resistor": 24,
-}  # fmt: skip
+    "qfp": 96,
+    "soic": 52,
+    "can": 52,
+    "crystal": 54,
+    "inductor": 46,
+    "tantalum": 38,
+    "sot": 28,
+    "led": 24,
+    "capacitor": 24,
+    "resistor": 24,
+}
 _DRAWERS = {
-    "qfp": _qfp, "soic": _soic, "can": _can, "crystal": _crystal, "inductor": _inductor,
-    "tantalum": _tantalum, "sot": _sot, "led": _led, "capacitor": _capacitor, "resistor": _resistor,
-}  # fmt: skip
+    "qfp": _qfp,
+    "soic": _soic,
+    "can": _can,
+    "crystal": _crystal,
+    "inductor": _inductor,
+    "tantalum": _tantalum,
+    "sot": _sot,
+    "led": _led,
+    "capacitor": _capacitor,
+    "resistor": _resistor,
+}

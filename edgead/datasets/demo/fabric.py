@@ -196,8 +196,12 @@ def _hole(part: Cloth, strength: float, rng: Rng) -> Cloth:
         angle = rng.uniform(0, 2 * np.pi)
         start = (cx + np.cos(angle) * radius * 1.15, cy + np.sin(angle) * radius * 1.15)
         inward = angle + np.pi + rng.normal(0, 0.9)
-        torn = _laid_on(torn, wander(rng, start, inward, rng.uniform(0.5, 1.3) * radius, bend=0.35, step=1.5),
-                        0.9, _yarn_colour(rng))  # fmt: skip
+        torn = _laid_on(
+            torn,
+            wander(rng, start, inward, rng.uniform(0.5, 1.3) * radius, bend=0.35, step=1.5),
+            0.9,
+            _yarn_colour(rng),
+        )
     return torn
 
 

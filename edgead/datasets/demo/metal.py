@@ -253,14 +253,21 @@ def _edge(part: Plate, strength: float, rng: Rng) -> Plate:
     x, y = part.pose.to_part(X, Y)
     side = rng.integers(4)
     along = rng.uniform(-0.72, 0.72)
-    cx, cy = ((along * _HALF[0], (side - 0.5) * 2 * _HALF[1]) if side < 2 else
-              ((side - 2.5) * 2 * _HALF[0], along * _HALF[1]))  # fmt: skip
+    cx, cy = (
+        (along * _HALF[0], (side - 0.5) * 2 * _HALF[1])
+        if side < 2
+        else ((side - 2.5) * 2 * _HALF[0], along * _HALF[1])
+    )
     radius = 3.0 + 9.0 * strength
     bite = blob(rng, x - np.float32(cx), y - np.float32(cy), radius, raggedness=0.25, octaves=2)
     torn = np.maximum(_outline(x, y), -bite)
     rim = ramp(5.0, 0.0, bite) * (0.5 + 0.5 * smooth_noise(rng, 2.5))
-    return replace(part, outline_shift=torn - _outline(x, y), shine=part.shine + rim * np.float32(0.2),
-                   relief=part.relief - 1.2 * ramp(4.5, 0, bite))  # fmt: skip
+    return replace(
+        part,
+        outline_shift=torn - _outline(x, y),
+        shine=part.shine + rim * np.float32(0.2),
+        relief=part.relief - 1.2 * ramp(4.5, 0, bite),
+    )
 
 
 def _hole(part: Plate, strength: float, rng: Rng) -> Plate:

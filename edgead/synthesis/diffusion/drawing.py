@@ -83,11 +83,17 @@ def draw_set(
     number = model.product_number(product)
     config = model.facts.network
     facts = SetFacts(
-        model_sha256=model.digest, product=model.facts.products[number], height=config.height,
+        model_sha256=model.digest,
+        product=model.facts.products[number],
+        height=config.height,
         width=config.width,
-        strength_range=settings.strength_range, sampler=settings.sampler, steps=settings.steps,
-        batch=settings.batch, seed=settings.seed, licence=settings.licence,
-    )  # fmt: skip
+        strength_range=settings.strength_range,
+        sampler=settings.sampler,
+        steps=settings.steps,
+        batch=settings.batch,
+        seed=settings.seed,
+        licence=settings.licence,
+    )
     writer = SetWriter(Path(out), facts, part=part, parts=parts)
     for batch in _batches(settings, part=part, parts=parts):
         wanted = [image for image in batch if image < settings.count]

@@ -33,7 +33,7 @@ from edgead.learning.distributed import (
     take_from_first,
 )
 from edgead.learning.pace import TIMED_STEPS, Pace
-from edgead.learning.process import bfloat16_pays, keep_large_blocks
+from edgead.learning.process import bfloat16_pays, keep_large_blocks, on_device
 from edgead.learning.progress import OnProgress, Progress
 from edgead.synthesis.diffusion.images import GoodImages
 from edgead.synthesis.diffusion.model import CHECKPOINT_FILE, HISTORY_FILE, ModelFacts, check_out, write_model
@@ -104,20 +104,31 @@ def fit(
     text = json.dumps({"settings": asked, "images": images.digest}, sort_keys=True)
     with process_group() as (rank, world):
         fitter = _Fitter(
-            images, settings, folder=folder, identity=hashlib.sha256(text.encode()).hexdigest(),
-            minutes=minutes, tell=on_progress if on_progress and rank == 0 else lambda _progress: None,
-            rank=rank, world=world,
-        )  # fmt: skip
+            images,
+            settings,
+            folder=folder,
+            identity=hashlib.sha256(text.encode()).hexdigest(),
+            minutes=minutes,
+            tell=on_progress if on_progress and rank == 0 else lambda _progress: None,
+            rank=rank,
+            world=world,
+        )
         folder.mkdir(parents=True, exist_ok=True)
         keep_large_blocks()
         fitter.run()
     if rank:
         return None
     facts = ModelFacts(
-        size=size, network=settings.network, schedule=settings.schedule, products=images.products,
-        settings={**settings.to_json(), "steps": fitter.steps}, images_digest=images.digest,
-        data_roots=images.roots, seconds=round(fitter.seconds, 1), device=str(fitter.device),
-    )  # fmt: skip
+        size=size,
+        network=settings.network,
+        schedule=settings.schedule,
+        products=images.products,
+        settings={**settings.to_json(), "steps": fitter.steps},
+        images_digest=images.digest,
+        data_roots=images.roots,
+        seconds=round(fitter.seconds, 1),
+        device=str(fitter.device),
+    )
     write_model(folder, facts, fitter.mean)
     return folder
 
@@ -144,15 +155,10 @@ class _Fitter:
         self.process = make_process(settings.schedule)
         self.batch = max(1, settings.batch // world)
         self.steps = settings.steps
-        self._started, self._earlier = (
-            time.monotonic(),
-            0.0,
-        )  # seconds before a checkpoint that is gone on from
+        self._started = time.monotonic()
+        self._earlier = 0.0  # seconds before the checkpoint that this fit went on from
         torch.manual_seed(settings.seed)
-        self.network = DenoisingNetwork(settings.network).to(
-            self.device,
-            memory_format=torch.channels_last,  # type: ignore[call-overload]
-        )
+        self.network = on_device(DenoisingNetwork(settings.network), self.device)
         if self.network.start is not None:
             self.network.start.cpu().fit(*images.batch(np.arange(len(images))), self.process)
             self.network.start.to(self.device)

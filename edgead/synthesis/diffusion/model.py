@@ -23,7 +23,7 @@ import edgead
 from edgead.errors import DataError, TrainingError, UnknownNameError, UsageError
 from edgead.files import write_json
 from edgead.learning.checkpoint import load_tensors, save_tensors
-from edgead.learning.process import bfloat16_pays
+from edgead.learning.process import bfloat16_pays, on_device
 from edgead.models.backbones.weights import file_sha256
 from edgead.synthesis.diffusion.network import DenoisingNetwork, NetworkConfig
 from edgead.synthesis.diffusion.process import make_process
@@ -60,7 +60,7 @@ class DiffusionModel:
         self, facts: ModelFacts, network: DenoisingNetwork, *, digest: str, device: torch.device
     ) -> None:
         self.facts, self.digest, self.device = facts, digest, device
-        self.network = network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        self.network = on_device(network, device).eval()
         self.process = make_process(facts.schedule)
         self._reduced = bfloat16_pays(device)
 

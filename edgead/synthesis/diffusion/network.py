@@ -78,14 +78,25 @@ class NetworkConfig:
 SIZES: Mapping[str, NetworkConfig] = {
     "small": NetworkConfig(),
     "standard": NetworkConfig(
-        patch=2, widths=(128, 128, 256, 256, 512), layers=2, attention=(False, False, False, True, True),
-        head=64, groups=32, published_blocks=True,
+        patch=2,
+        widths=(128, 128, 256, 256, 512),
+        layers=2,
+        attention=(False, False, False, True, True),
+        head=64,
+        groups=32,
+        published_blocks=True,
     ),
     "published": NetworkConfig(
-        components=0, patch=1, widths=(256, 256, 512, 512, 1024, 1024), layers=2,
-        attention=(False, False, False, True, True, True), head=64, groups=32, published_blocks=True,
+        components=0,
+        patch=1,
+        widths=(256, 256, 512, 512, 1024, 1024),
+        layers=2,
+        attention=(False, False, False, True, True, True),
+        head=64,
+        groups=32,
+        published_blocks=True,
     ),
-}  # fmt: skip
+}
 
 
 def network_config(size: str, **changes: Any) -> NetworkConfig:

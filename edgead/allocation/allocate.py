@@ -98,7 +98,10 @@ def measure_information(
     """The AFS pass of a training over all channels of all stages, at an input size, on its own images."""
     tell = on_progress or (lambda _share: None)
     split = split_good(
-        open_dataset(data).train, validation_fraction=settings.validation_fraction, seed=settings.seed
+        open_dataset(data).train,
+        validation_fraction=settings.validation_fraction,
+        seed=settings.seed,
+        group_by=settings.group_by,
     )
     images = load_images(split.train, height=size[0], width=size[1])
     device = device_for_rank(0)

@@ -58,7 +58,8 @@ class ThresholdSpec:
     """Where the verdict turns, and how that was set from `good_images` held out of training.
 
     `false_alarm_rate` is the share of good parts expected at or above `score`; its confidence interval is
-    [`interval_low`, `interval_high`] at level `confidence`. `pixel` cuts regions out of the map.
+    [`interval_low`, `interval_high`] at level `confidence`. `pixel` cuts regions out of the map. The images
+    are of `good_groups` parts, tiles or lots (0: not known): it is on as many that the rate rests.
     """
 
     score: float
@@ -69,13 +70,15 @@ class ThresholdSpec:
     confidence: float
     good_images: int
     method: str
+    good_groups: int = 0
 
     def __post_init__(self) -> None:
         for name in ("score", "pixel"):
             _check_range(f"threshold.{name}", getattr(self, name), -math.inf, math.inf)
         for name in ("false_alarm_rate", "interval_low", "interval_high", "confidence"):
             _check_range(f"threshold.{name}", getattr(self, name), 0, 1)
-        _check_range("threshold.good_images", self.good_images, 0, 2**31)
+        for name in ("good_images", "good_groups"):
+            _check_range(f"threshold.{name}", getattr(self, name), 0, 2**31)
 
 
 @dataclass(frozen=True)
@@ -228,17 +231,19 @@ def migrated(value: Any, *, origin: str) -> Any:
     return value
 
 
-def _with_new_config_names(value: dict[str, Any]) -> dict[str, Any]:
-    """1 -> 2: fields of a model's configuration were renamed."""
-    config = value.get("config")
-    if not isinstance(config, dict):
-        return value
-    return {**value, "config": {_RENAMED_IN_2.get(name, name): item for name, item in config.items()}}
+def _version_2(value: dict[str, Any]) -> dict[str, Any]:
+    """1 -> 2: fields of a model's configuration were renamed; each good image was a group of its own."""
+    config, threshold = value.get("config"), value.get("threshold")
+    if isinstance(config, dict):
+        config = {_RENAMED_IN_2.get(name, name): item for name, item in config.items()}
+    if isinstance(threshold, dict):
+        threshold = {**threshold, "good_groups": threshold.get("good_images")}
+    return {**value, "config": config, "threshold": threshold}
 
 
 _RENAMED_IN_2 = {"budgets": "channels", "residual": "residual_kind", "residuals": "residual_count"}
 # Schema version -> what brings it to the next one.
-MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _with_new_config_names}
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _version_2}
 
 
 def _check_range(name: str, value: float, low: float, high: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from edgead.errors import UsageError
 if TYPE_CHECKING:
     from edgead.api.opened_model import OpenedModel
     from edgead.datasets import ImageDataset
+    from edgead.datasets.thumbnails import ThumbnailControl
     from edgead.evaluation.evaluator import Evaluation
     from edgead.report import ReportData
 
@@ -58,6 +60,9 @@ def command(
     Maps and masks are brought to --size x --size for the pixel metrics. The test images choose nothing: the
     threshold is the one set in training, or in the bundle.
 
+    The control is what the nearest training image tells by thumbnails alone, without any network: far above
+    0.5, the test images differ from training by more than their defects, and the figures owe something to it.
+
     With --table, RUN_OR_BUNDLE and DATA are folders of many: a bundle or run in it is a model for all
     products, a folder of them a model for each product by its name; DATA holds products, or data sets.
     """
@@ -78,6 +83,7 @@ def command(
         return
     from edgead.api.functions import open_labelled
     from edgead.api.opened_model import open_model
+    from edgead.datasets.thumbnails import thumbnail_control
     from edgead.evaluation.evaluator import evaluate_samples
 
     dataset = open_labelled(data)
@@ -91,6 +97,8 @@ def command(
             on_progress=lambda done, total: on_share(done / total),
         )
     answer = _answer(model, dataset, evaluation)
+    control = thumbnail_control(dataset)
+    answer["thumbnail_control"] = None if control is None else asdict(control)
     if report_path is not None:
         from edgead.report import write_report
 
@@ -99,6 +107,8 @@ def command(
         write_json(json_path, answer)
     if json_path != "-":
         _print(answer, report_path)
+        if control is not None:
+            _print_control(control)
 
 
 def _answer(model: OpenedModel, dataset: ImageDataset, evaluation: Evaluation) -> dict[str, Any]:
@@ -160,6 +170,13 @@ def _print(answer: dict[str, Any], report: Path | None) -> None:
         click.echo(f"  {kind:<14} {found['count']:>5} images, image AUROC {_figure(found[IMAGE_AUROC.key])}")
     if report is not None:
         click.echo(f"Report: {report}")
+
+
+def _print_control(control: ThumbnailControl) -> None:
+    value = "not defined" if control.auroc is None else f"{control.auroc:.4f} (near 0.5: a clean split)"
+    click.echo(f"Control, nearest training thumbnail without any network: image AUROC {value}")
+    if control.warning:
+        click.echo(f"Warning: {control.warning}", err=True)
 
 
 def _verdicts(at: dict[str, Any]) -> str:

@@ -59,6 +59,12 @@ _PRESETS = (
 @click.option("--textures", metavar="FOLDER", help="Images as textures of anomalies, in place of drawn ones.")
 @click.option("--batch", type=int, help="Images per step, half of them anomalous.  [default: 16]")
 @click.option("--learning-rate", type=float, help="[default: 0.001]")
+@click.option(
+    "--group-by",
+    metavar="HOW",
+    help="Which images show one part: a regular expression for their names, a .csv file with the columns "
+    "file and group, or image: each its own.  [default: near duplicates]",
+)
 @click.option("--seed", type=click.IntRange(min=0), help="[default: 0]")
 @click.option("--false-alarm-rate", type=float, help="Good parts that may be rejected.  [default: 0.02]")
 @allocation_options
@@ -75,11 +81,14 @@ def command(
       edgead train parts/good --out runs/part
       edgead train parts/good --out runs/part --minutes 20 --synthesis seamless=0.3,subtle=0.7
       edgead train parts/good --out runs/part --synthesis sets/part
+      edgead train parts/good --out runs/part --group-by "part-([0-9]+)"
       edgead train parts/screw parts/nut parts/clip --model invad --out runs/all
       edgead train parts/good --out runs/part --target my-device.toml --latency-ms 6
       torchrun --nproc-per-node 2 -m edgead train parts/good --out runs/part
 
-    Some good images are held out: they set the threshold. Test images are not read. When RUN holds an
+    Some good images are held out: they set the threshold. Images of one part, tile or lot are held out
+    together (--group-by); how many groups there are decides which rate can be promised. Test images are not
+    read. When RUN holds an
     unfinished training with the same settings on the same images, it goes on from the last checkpoint, to the
     same result; just give the same command again.
 
@@ -122,6 +131,7 @@ def _answer(run: Run) -> dict[str, Any]:
         "seconds": run.seconds,
         "settings": run.settings.to_json(),
         "validation": dict(run.validation),
+        "groups": run.grouping,
         "threshold": asdict(run.threshold),
         "hashes": dict(run.hashes),
     }
@@ -133,6 +143,11 @@ def _print(run: Run) -> None:
     click.echo("Held-out good images and synthetic anomalies on them (not real defects):")
     for name, value in run.validation.items():
         click.echo(f"  {name:<12} {'not defined' if value is None else format(value, '.4f')}")
+    grouping = run.grouping
+    click.echo(
+        f"Groups of good images ({grouping['found_by']}): {grouping['train']} trained, "
+        f"{grouping['validation']} held out"
+    )
     click.echo(
         f"Threshold {threshold.score:.4g}, {threshold.method}: a good part exceeds it with probability "
         f"{threshold.false_alarm_rate:.1%} ({threshold.interval_low:.1%} to {threshold.interval_high:.1%} at "

@@ -30,6 +30,7 @@ class TrainOptions:
     learning_rate: float | None = None
     seed: int | None = None
     false_alarm_rate: float | None = None
+    group_by: str | None = None
     steps: int | None = None
     minutes: float | None = None
 
@@ -49,7 +50,7 @@ class TrainOptions:
             channels=numbers_from_text("--channels", self.channels),
             input_size=input_size_from_text(None if self.input_size is None else str(self.input_size)),
         )
-        names = ("steps", "batch", "learning_rate", "seed", "false_alarm_rate")
+        names = ("steps", "batch", "learning_rate", "seed", "false_alarm_rate", "group_by")
         given = {name: getattr(self, name) for name in names} | {"texture_folder": self.textures}
         given |= _sources(self.synthesis, self.anomaly_set)
         wanted = {name: value for name, value in given.items() if value is not None}

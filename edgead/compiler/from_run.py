@@ -158,6 +158,7 @@ def _threshold(
         [score for _, score in answers],
         [float(anomaly_map.max()) for anomaly_map, _ in answers],
         [p.name for p, own in zip(products.products, held_out, strict=True) for _ in own],
+        groups=products.validation_groups,
         false_alarm_rate=run.settings.false_alarm_rate,
     )
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgead.datasets.folders import ImageDataset, Sample, open_dataset
+from edgead.datasets.groups import EACH_ALONE
 from edgead.datasets.split import Split, split_good
 from edgead.errors import DataError, UsageError
 
@@ -66,6 +67,21 @@ class Products:
         """The held-out samples of each product."""
         return tuple(product.split.validation for product in self.products)
 
+    @property
+    def grouping(self) -> dict[str, str | int]:
+        """How the groups were found, and how many of them train and are held out."""
+        splits = [product.split for product in self.products]
+        return {
+            "found_by": "; ".join(dict.fromkeys(split.found_by for split in splits)),
+            "train": sum(len(set(split.train_groups)) for split in splits),
+            "validation": sum(len(set(split.validation_groups)) for split in splits),
+        }
+
+    @property
+    def validation_groups(self) -> tuple[str, ...]:
+        """The group of each held-out sample, of all products one after the other."""
+        return tuple(f"{p.name}/{group}" for p in self.products for group in p.split.validation_groups)
+
     def file_name(self, product: int, sample: Sample) -> str:
         """A sample's name below its product's folder; with several products below the product's name."""
         found = self.products[product]
@@ -75,7 +91,9 @@ class Products:
         return name if len(self.products) == 1 else f"{product.name}/{name}"
 
 
-def open_products(paths: Paths, *, validation_fraction: float, seed: int) -> Products:
+def open_products(
+    paths: Paths, *, validation_fraction: float, seed: int, group_by: str = EACH_ALONE
+) -> Products:
     """Open the folder of each product and split it, so that each has good images held out.
 
     Raises DataError for a product without usable good images, naming it, UsageError for no folder or the same
@@ -89,7 +107,9 @@ def open_products(paths: Paths, *, validation_fraction: float, seed: int) -> Pro
     products = []
     for name, dataset in zip(names, datasets, strict=True):
         try:
-            split = split_good(dataset.train, validation_fraction=validation_fraction, seed=seed)
+            split = split_good(
+                dataset.train, validation_fraction=validation_fraction, seed=seed, group_by=group_by
+            )
         except DataError as error:
             raise DataError(f"{dataset.root}: {error}") from error
         products.append(Product(name, dataset, split))

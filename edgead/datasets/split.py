@@ -1,4 +1,4 @@
-"""Splits good images into those that train and those held out to set the threshold.
+"""Splits good images into those that train and those held out to set the threshold, whole groups at a time.
 
 The split is a function of what the files contain and of the seed. Names and the order of listing do not
 enter, so a copy of the folder on another machine, with files renamed, gives the same split.
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgead.datasets.folders import Sample
+from edgead.datasets.groups import EACH_ALONE, find_groups, joined
 from edgead.errors import DataError, UsageError
 
 
@@ -21,32 +22,54 @@ from edgead.errors import DataError, UsageError
 class Split:
     """Good samples in two parts, ordered by content; `hashes` maps file names to SHA-256 of their bytes.
 
-    `digest` identifies the split: equal digests mean the same contents on the same sides.
+    `digest` identifies the split: equal digests mean the same contents on the same sides. `train_groups` and
+    `validation_groups` number the group of each sample, `found_by` says how the groups were found.
     """
 
     train: tuple[Sample, ...]
     validation: tuple[Sample, ...]
     hashes: dict[str, str]
     digest: str
+    train_groups: tuple[int, ...]
+    validation_groups: tuple[int, ...]
+    found_by: str
 
 
-def split_good(samples: Sequence[Sample], *, validation_fraction: float = 0.15, seed: int = 0) -> Split:
-    """Holds out about `validation_fraction` of the good samples, at least one and never all.
+def split_good(
+    samples: Sequence[Sample],
+    *,
+    validation_fraction: float = 0.15,
+    seed: int = 0,
+    group_by: str = EACH_ALONE,
+) -> Split:
+    """Holds out about `validation_fraction` of the good samples, at least one group and never all.
 
-    Files with equal bytes stay on one side: a copy in validation would make the threshold too hopeful.
-    Raises `DataError` with fewer than two different images, `UsageError` for a fraction outside (0, 1).
+    A group (`find_groups`) stays on one side, and so do files with equal bytes: another picture of a part
+    that was trained on would make the threshold too hopeful.
+    Raises `DataError` with fewer than two different images or groups, `UsageError` for a fraction outside
+    (0, 1), and what `find_groups` raises.
     """
     if not 0.0 < validation_fraction < 1.0:
         raise UsageError(f"validation_fraction must lie between 0 and 1, not {validation_fraction}.")
     _refuse_anomalous(samples)
     hash_of = {sample.path: _sha256(sample.path) for sample in samples}
-    groups: dict[str, list[Sample]] = {}
-    for sample in sorted(samples, key=lambda sample: sample.path):
-        groups.setdefault(hash_of[sample.path], []).append(sample)
-    if len(groups) < 2:
+    different = len(set(hash_of.values()))
+    if different < 2:
         raise DataError(
             f"Training needs at least 2 different good images, one of them for the threshold; found "
-            f"{len(samples)} file(s) with {len(groups)} different content(s). Add images of good parts."
+            f"{len(samples)} file(s) with {different} different content(s). Add images of good parts."
+        )
+    ordered = sorted(samples, key=lambda sample: (hash_of[sample.path], sample.path))
+    found = find_groups(ordered, group_by)
+    labels = joined(found.labels, [hash_of[sample.path] for sample in ordered])
+    groups: dict[str, list[Sample]] = {}  # by the first content of each
+    name_of: dict[int, str] = {}
+    for sample, label in zip(ordered, labels, strict=True):
+        groups.setdefault(name_of.setdefault(label, hash_of[sample.path]), []).append(sample)
+    if len(groups) < 2:
+        raise DataError(
+            f"All {len(samples)} good images are of one group ({found.found_by}), and training needs one "
+            "group more, held out for the threshold. Add images of other parts, or group them otherwise."
         )
     order = sorted(groups, key=lambda content: _shuffle_key(content, seed))
     chosen = _validation_contents(order, groups, round(validation_fraction * len(samples)))
@@ -57,7 +80,16 @@ def split_good(samples: Sequence[Sample], *, validation_fraction: float = 0.15, 
         sample.path.relative_to(folder).as_posix(): hash_of[sample.path] for sample in train + validation
     }
     digest = _digest([hash_of[s.path] for s in train], [hash_of[s.path] for s in validation])
-    return Split(train, validation, dict(sorted(hashes.items())), digest)
+    number_of = {sample.path: number for number, name in enumerate(order) for sample in groups[name]}
+    return Split(
+        train,
+        validation,
+        dict(sorted(hashes.items())),
+        digest,
+        tuple(number_of[sample.path] for sample in train),
+        tuple(number_of[sample.path] for sample in validation),
+        found.found_by,
+    )
 
 
 def _validation_contents(order: list[str], groups: dict[str, list[Sample]], target: int) -> set[str]:

@@ -19,7 +19,12 @@ Images = npt.NDArray[np.uint8]
 
 def open_training_data(data: Paths, settings: TrainSettings) -> Products:
     """The folders of one product or of several, each split into images that train and held-out ones."""
-    return open_products(data, validation_fraction=settings.validation_fraction, seed=settings.seed)
+    return open_products(
+        data,
+        validation_fraction=settings.validation_fraction,
+        seed=settings.seed,
+        group_by=settings.group_by,
+    )
 
 
 def products_of_run(run: Run) -> Products:

@@ -26,6 +26,7 @@ class HeldOut:
     good: Images  # uint8 N H W 3
     anomalies: tuple[SyntheticSample, ...]  # N of them
     products: tuple[str, ...]  # the name of the product of each
+    groups: tuple[str, ...]  # the group of each, of which none was trained on
 
 
 def held_out_set(settings: TrainSettings, products: Products, train_images: Images) -> HeldOut:
@@ -42,7 +43,8 @@ def held_out_set(settings: TrainSettings, products: Products, train_images: Imag
         parts[owner](image, np.random.default_rng([settings.seed, _VALIDATING, number]))
         for number, (image, owner) in enumerate(zip(good, owners, strict=True))
     )
-    return HeldOut(good, anomalies, tuple(products.products[owner].name for owner in owners))
+    names = tuple(products.products[owner].name for owner in owners)
+    return HeldOut(good, anomalies, names, products.validation_groups)
 
 
 @torch.no_grad()

@@ -13,6 +13,7 @@ SCHEMA_VERSION = 2
 
 # Settings that later runs of version 1 wrote only where they differed from these.
 _UNWRITTEN = {"foreground": True, "balanced": True, "anomaly_set": None}
+_UNGROUPED = "image"  # settings.group_by: their splits were by image
 _SOURCES = {"near": SubtleSource.name}
 _WEIGHTS = ("top_share", "map_weights", "score_weights")
 _SCALES = ("residuals", "logits", "distances", "pooled_logits", "pooled_residuals", "pooled_distances")
@@ -20,13 +21,15 @@ _SCALES = ("residuals", "logits", "distances", "pooled_logits", "pooled_residual
 
 def _version_2(content: Mapping[str, Any]) -> dict[str, Any]:
     """Every setting is written; the scales of the score and of each product have a record of their own."""
-    settings, roots = {**_UNWRITTEN, **content["settings"]}, content["data_root"]
+    settings = {**_UNWRITTEN, "group_by": _UNGROUPED, **content["settings"]}
+    roots, threshold = content["data_root"], content["threshold"]
     settings["synthesis"] = {_SOURCES.get(name, name): w for name, w in settings["synthesis"].items()}
     others = {name: value for name, value in content.items() if name != "data_root"}
     return {
         **others,
         "settings": settings,
         "rule": _rule_of_version_2(content["rule"]),
+        "threshold": {**threshold, "good_groups": threshold["good_images"]},
         "data_roots": [roots] if isinstance(roots, str) else roots,
     }
 

@@ -41,6 +41,7 @@ RUN_FILE, SPLIT_FILE, WEIGHTS_FILE = "run.json", "split.json", "weights.safetens
 HISTORY_FILE, CHECKPOINT_FILE = "history.jsonl", "checkpoint.safetensors"
 ALLOCATION_FILE = "allocation.json"
 _EARLIER_ALLOCATION_FILE = "plan.json"  # of runs before schema 2
+_UNGROUPED = {"found_by": "each image alone", "train": None, "validation": None}  # earlier versions
 _FILES = (
     RUN_FILE,
     SPLIT_FILE,
@@ -107,6 +108,15 @@ class Run(RunRecord):
         else:
             return None
         return found if isinstance(found, dict) else None
+
+    @property
+    def grouping(self) -> dict[str, Any]:
+        """How the good images were grouped and how many groups trained and were held out, as JSON.
+
+        Empty figures for runs of versions without groups.
+        """
+        found = _read_object(self.path / SPLIT_FILE).get("groups")
+        return found if isinstance(found, dict) else dict(_UNGROUPED)
 
     def trained_facts(self) -> dict[str, str]:
         """What was trained on what, in words for a report."""
@@ -211,6 +221,7 @@ def write_run(
         "hashes": products.hashes,
         "train": _file_names(products, products.train),
         "validation": _file_names(products, products.validation),
+        "groups": products.grouping,
     }
     write_json(folder / SPLIT_FILE, split)
     backbone = settings.model.backbone

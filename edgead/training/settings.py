@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from edgead.datasets.groups import BY_CONTENT
 from edgead.errors import UnknownNameError, UsageError
 from edgead.models.config import ModelConfig
 from edgead.models.families import PresetTraining, model_family
@@ -32,6 +33,7 @@ class TrainSettings:
     synthesis: Mapping[str, float] = field(default_factory=lambda: dict(DEFAULT_MIX))
     texture_folder: str | None = None
     validation_fraction: float = 0.15
+    group_by: str = BY_CONTENT  # which images are of one part: see edgead.datasets.groups.find_groups
     selection: str = "anomaly-aware"  # of the backbone's channels: a name of SELECTIONS
     selection_batches: int = 32  # of `batch` pairs, that score the backbone's channels
     false_alarm_rate: float = 0.02

@@ -107,7 +107,11 @@ def _conclude(
     good_maps, good_scores = fuse(good, rule)
     peaks = good_maps.flatten(1).amax(dim=1)
     threshold = threshold_of_products(
-        good_scores.tolist(), peaks.tolist(), held_out.products, false_alarm_rate=settings.false_alarm_rate
+        good_scores.tolist(),
+        peaks.tolist(),
+        held_out.products,
+        groups=held_out.groups,
+        false_alarm_rate=settings.false_alarm_rate,
     )
     anomalous = np.stack([sample.image for sample in held_out.anomalies])
     maps, scores = fuse(components_of_images(network, anomalous), rule)

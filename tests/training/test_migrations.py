@@ -21,13 +21,14 @@ RULE: dict[str, Any] = {**WEIGHTS, **dict.fromkeys(_NAMES, SCALE), "residuals": 
 
 def old_run(**changed: Any) -> dict[str, Any]:
     content = settings().to_json()
-    for name in ("foreground", "balanced", "anomaly_set"):
+    for name in ("foreground", "balanced", "anomaly_set", "group_by"):
         del content[name]
     model = content["model"]
     renamed = {"channels": "budgets", "residual_kind": "residual", "residual_count": "residuals"}
     content["model"] = {renamed.get(name, name): value for name, value in model.items()}
     content["synthesis"] = {"textures": 0.2, "near": 0.5, "cutpaste": 0.3}
-    return {"schema_version": 1, "settings": content, "rule": RULE, "data_root": "/parts", **changed}
+    usual = {"rule": RULE, "data_root": "/parts", "threshold": {"good_images": 7}}
+    return {"schema_version": 1, "settings": content, **usual, **changed}
 
 
 def test_every_earlier_version_has_a_migration():
@@ -37,8 +38,12 @@ def test_every_earlier_version_has_a_migration():
 def test_settings_of_version_1():
     found = TrainSettings.from_json(current_run(old_run(), origin="run.json")["settings"])
     mix = {"textures": 0.2, SubtleSource.name: 0.5, "cutpaste": 0.3}
-    assert found == settings(synthesis=mix)
+    assert found == settings(synthesis=mix, group_by="image")  # splits were by image
     assert list(found.synthesis) == list(mix)  # what is drawn depends on the order
+
+
+def test_each_good_image_of_version_1_was_a_group():
+    assert current_run(old_run(), origin="run.json")["threshold"]["good_groups"] == 7
 
 
 def test_a_rule_of_one_product_of_version_1():

@@ -100,3 +100,45 @@ def test_several_products_have_one_threshold_and_a_text_with_each_one_s_own():
     assert f"low {own[0]:.6g} (from 60 images, 0 above" in found.method
     assert f"high {own[1]:.6g} (from 60 images, {above} above" in found.method
     assert above > 0
+
+
+def test_a_group_counts_once_whatever_its_number_of_images():
+    scores = [float(n) for n in range(98)] + [200.0] * 40
+    groups = list(range(98)) + ["many"] * 40
+    found = threshold_from_good(scores, scores, groups=groups, false_alarm_rate=0.02)
+    assert found.score > 97
+    assert found.score < 98.5 or found.score > 200  # 99 groups allow one above
+    assert (found.good_images, found.good_groups) == (138, 99)
+    assert found.false_alarm_rate == pytest.approx(2 / 100)
+    assert "99 groups of images" in found.method
+
+
+def test_few_groups_promise_little_and_say_so():
+    scores = np.random.default_rng(1).normal(size=100)
+    found = threshold_from_good(scores, scores, groups=[n // 10 for n in range(100)], false_alarm_rate=0.02)
+    assert found.score > scores.max()
+    assert found.false_alarm_rate == pytest.approx(1 / 11)
+    assert found.interval_high > 0.25  # ten groups exclude no less
+    assert "a rate of 0.02 needs 49 groups" in found.method
+
+
+def test_groups_of_one_image_are_as_none():
+    scores = np.random.default_rng(2).normal(size=120)
+    alone = threshold_from_good(scores, scores, false_alarm_rate=0.05)
+    assert threshold_from_good(scores, scores, groups=list(range(120)), false_alarm_rate=0.05) == alone
+
+
+@pytest.mark.parametrize("rate", [0.05, 0.2])
+def test_the_promise_holds_on_other_groups_where_parts_differ(rate: float):
+    """Scores that differ more between parts than within: by image the promise breaks, by group it holds."""
+    random = np.random.default_rng(3)
+    rejected: dict[bool, list[float]] = {True: [], False: []}
+    for _ in range(300):
+        held = np.repeat(random.normal(size=25), 8) + 0.1 * random.normal(size=200)
+        further = random.normal(size=50) + 0.1 * random.normal(size=50)
+        for by_group in rejected:
+            groups = [n // 8 for n in range(200)] if by_group else None
+            found = threshold_from_good(held, held, groups=groups, false_alarm_rate=rate)
+            rejected[by_group].append(float((further >= found.score).mean()))
+    assert np.mean(rejected[True]) <= rate + 0.005
+    assert np.mean(rejected[False]) > np.mean(rejected[True])

@@ -139,6 +139,7 @@ def bank_layers(config: RealNetConfig, stages: Sequence[int], size: int) -> tupl
     for block in _blocks(size):
         layers += [
             _conv(part, components, block, grid, kernel=1),
+            *([_move(part, "elementwise", block * cells + block, block * cells)] * config.bank_density),
             _move(part, "reduce", block * cells, cells),
         ]
     count = len(list(_blocks(size)))
@@ -148,7 +149,7 @@ def bank_layers(config: RealNetConfig, stages: Sequence[int], size: int) -> tupl
         _move(part, "copy", count * cells),
         _move(part, "reduce", count * cells, cells),
         _move(part, "elementwise", 2 * cells, cells),
-        _move(part, "elementwise", cells),
+        *([] if config.bank_density else [_move(part, "elementwise", cells)]),  # the root
     ]
     return tuple(layers)
 
@@ -171,7 +172,9 @@ def score_layers(config: RealNetConfig) -> tuple[Layer, ...]:
         own = _cells(_grid(config, config.bank_stages[-1]))
         layers += [_move(part, "elementwise", own)] * 2
         layers += [_move(part, "resize", own, cells)] if own != cells else []
-        layers += [_move(part, "elementwise", cells), _move(part, "reduce", own, 1), *single]
+        highest = max(1, round(ScoreRule().top_share * own))
+        layers += [_move(part, "elementwise", cells), _move(part, "topk", own, highest)]
+        layers += [_move(part, "reduce", highest, 1), *single]
     views = 1 + bool(config.residual_map_stages) + bool(config.bank_stages)
     layers += [_move(part, "elementwise", 2 * cells, cells), _move(part, "elementwise", 2, 1)] * (views - 1)
     return tuple(layers)

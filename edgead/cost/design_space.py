@@ -44,6 +44,7 @@ def configuration(
         discriminator_width=discriminator_width(residuals),
         bank_stages=bank_stages,
         bank_components=base.bank_components,
+        bank_density=base.bank_density,
         bank_size=bank_size if bank_stages else base.bank_size,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,8 @@ from edgead.training.data import Images, load_products
 from edgead.training.settings import TrainSettings
 
 _VALIDATING = 2  # purpose of random draws, beside those of the loop
+_WEIGHING = 3  # likewise
+_LEAST_WEIGHING = 128  # anomalies; fewer make weights that the next draw would change
 _CHUNK = 16  # images through the network at once
 
 
@@ -25,6 +28,7 @@ class HeldOut:
 
     good: Images  # uint8 N H W 3
     anomalies: tuple[SyntheticSample, ...]  # N of them
+    weighing: Images  # uint8 M H W 3: further such anomalies, which weigh the components of the score
     products: tuple[str, ...]  # the name of the product of each
     groups: tuple[str, ...]  # the group of each, of which none was trained on
 
@@ -43,8 +47,15 @@ def held_out_set(settings: TrainSettings, products: Products, train_images: Imag
         parts[owner](image, np.random.default_rng([settings.seed, _VALIDATING, number]))
         for number, (image, owner) in enumerate(zip(good, owners, strict=True))
     )
+    weighing = np.stack(
+        [
+            parts[owner](image, np.random.default_rng([settings.seed, _WEIGHING, number, turn])).image
+            for turn in range(math.ceil(_LEAST_WEIGHING / len(good)))
+            for number, (image, owner) in enumerate(zip(good, owners, strict=True))
+        ]
+    )
     names = tuple(products.products[owner].name for owner in owners)
-    return HeldOut(good, anomalies, names, products.validation_groups)
+    return HeldOut(good, anomalies, weighing, names, products.validation_groups)
 
 
 @torch.no_grad()

@@ -7,6 +7,7 @@ from typing import Any
 
 from edgead.errors import DataError
 from edgead.models.config import RENAMED_FIELDS
+from edgead.models.scoring.rule import HIGHEST
 from edgead.synthesis.subtle import SubtleSource
 
 SCHEMA_VERSION = 2
@@ -14,6 +15,7 @@ SCHEMA_VERSION = 2
 # Settings that later runs of version 1 wrote only where they differed from these.
 _UNWRITTEN = {"foreground": True, "balanced": True, "anomaly_set": None}
 _UNGROUPED = "image"  # settings.group_by: their splits were by image
+_PLAIN_BANK = {"bank_density": False}
 _SOURCES = {"near": SubtleSource.name}
 _WEIGHTS = ("top_share", "map_weights", "score_weights")
 _SCALES = ("residuals", "logits", "distances", "pooled_logits", "pooled_residuals", "pooled_distances")
@@ -22,6 +24,7 @@ _SCALES = ("residuals", "logits", "distances", "pooled_logits", "pooled_residual
 def _version_2(content: Mapping[str, Any]) -> dict[str, Any]:
     """Every setting is written; the scales of the score and of each product have a record of their own."""
     settings = {**_UNWRITTEN, "group_by": _UNGROUPED, **content["settings"]}
+    settings["model"] = {**_PLAIN_BANK, **settings["model"]}
     roots, threshold = content["data_root"], content["threshold"]
     settings["synthesis"] = {_SOURCES.get(name, name): w for name, w in settings["synthesis"].items()}
     others = {name: value for name, value in content.items() if name != "data_root"}
@@ -40,6 +43,7 @@ def _rule_of_version_2(rule: Mapping[str, Any]) -> dict[str, Any]:
         "scales": {name: rule[name] for name in _SCALES},
         "products": [{name: own[name] for name in _SCALES} for own in rule.get("products", ())],
         "product_classifier": rule.get("teller"),
+        "fusion": HIGHEST,
     }
 
 
@@ -48,6 +52,7 @@ def current_allocation(content: Any) -> Any:
     if not isinstance(content, Mapping) or not isinstance(content.get("config"), Mapping):
         return content
     config = {RENAMED_FIELDS.get(name, name): value for name, value in content["config"].items()}
+    config = {**_PLAIN_BANK, **config}
     named = {_ALLOCATION_FIELDS.get(name, name): value for name, value in content.items()}
     return {**named, "config": config}
 

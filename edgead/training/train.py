@@ -22,7 +22,7 @@ from edgead.learning.progress import OnProgress, Progress
 from edgead.map_and_score import MapAndScore
 from edgead.models.inspection import InspectionModel
 from edgead.models.network import InspectionNetwork
-from edgead.models.scoring.rule import fit_rule, fuse
+from edgead.models.scoring.rule import fit_rule, fit_weights, fuse
 from edgead.training.data import load_products, open_training_data
 from edgead.training.held_out import HeldOut, components_of_images, held_out_set
 from edgead.training.loop import Trainer
@@ -104,6 +104,7 @@ def _conclude(
     network.backbone.float().cpu()
     good = components_of_images(network, held_out.good)
     rule = fit_rule(settings.rule, good, held_out.products)
+    rule = fit_weights(rule, good, components_of_images(network, held_out.weighing))
     good_maps, good_scores = fuse(good, rule)
     peaks = good_maps.flatten(1).amax(dim=1)
     threshold = threshold_of_products(

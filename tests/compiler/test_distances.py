@@ -21,9 +21,9 @@ SIZE = 16
 class Far(nn.Module):
     """The distance of each cell of 2 x 2 pixels to the bank, and the largest."""
 
-    def __init__(self, *, size: int) -> None:
+    def __init__(self, *, size: int, density: bool = False) -> None:
         super().__init__()
-        self.bank = MemoryBank((3,), components=3, size=size)
+        self.bank = MemoryBank((3,), components=3, size=size, density=density)
         self.bank.fit([[self.maps(random_images(4, seed=1))]], torch.Generator().manual_seed(0))
 
     def maps(self, images: Tensor) -> Tensor:
@@ -70,6 +70,22 @@ def test_distances_move_by_no_more_than_the_rounding(far: Far):
     step = 1.25 * float(far.bank.prototypes.abs().max()) / 127
     most = 2 * np.sqrt(3) * step / 2  # both points, by half a step in each of three components
     np.testing.assert_allclose([m for m, _ in found], far(images)[0].numpy(), atol=most + 1e-3)
+
+
+@pytest.mark.parametrize("size", [20, 1100])
+def test_the_density_is_taken_off_the_rounded_distances(size: int):
+    dense, images = Far(size=size, density=True).eval(), random_images(3, seed=3)
+    model = rounded(dense)
+    found = np.stack([m for m, _ in answers_of_onnx(model.SerializeToString(), list(images.numpy()))])
+    step = 1.25 * float(dense.bank.prototypes.abs().max()) / 127
+    wanted = dense(images)[0].numpy()
+    rows = dense.maps(images).movedim(1, -1) @ dense.bank.projection.T + dense.bank.offset
+    furthest = float(torch.cdist(rows.flatten(0, 2), dense.bank.prototypes).max())
+    most = np.sqrt(3) * step  # of the distance, both points moved
+    assert np.abs(found - wanted).max() <= 2 * furthest * most + most**2 + 1e-3
+    assert dense.bank.density is not None
+    assert float(dense.bank.density.max()) > 0
+    assert (found < 0).any()  # which a distance alone never is
 
 
 def test_products_and_squares_read_the_same_rounded_features(far: Far):

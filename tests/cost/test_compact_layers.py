@@ -30,6 +30,7 @@ def configs(draw: st.DrawFn) -> RealNetConfig:
         discriminator_width=draw(st.integers(1, 64)),
         bank_stages=draw(st.sampled_from([(), base.bank_stages])),
         bank_size=draw(st.integers(1, 5000)),
+        bank_density=draw(st.booleans()),
         grid_stage=draw(st.sampled_from(stages)),
     )  # fmt: skip
 

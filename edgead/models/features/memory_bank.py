@@ -22,6 +22,7 @@ PROTOTYPES_AT_ONCE = 1024  # that a feature is compared with in one operation
 _MOST_CLUSTERED = 65536  # features; beyond it the centres are those of a random draw
 _PASSES = 5  # over the features; more bring the distances hardly nearer to those of a bank of all features
 _LEAST_VARIANCE = 1e-3  # of a component, in units of a standardised channel
+_NEIGHBOURS = 9  # prototypes whose mean squared distance is a prototype's density
 
 
 class MemoryBank(nn.Module):
@@ -31,18 +32,25 @@ class MemoryBank(nn.Module):
     Channels are standardised and projected on `components` principal components; each component is divided
     by the fourth root of its variance, half way between distances that the first components rule and full
     whitening, which noise rules.
+
+    With `density` the value is the least of |f - p|^2 - r_p^2 over the prototypes p, r_p^2 the mean squared
+    distance of p to its 9 nearest others: where good features lie far apart, a feature far from them is no
+    surprise (the local density of LDKNN, as a power distance, which costs one subtraction). Without, it is
+    the least |f - p|, as in runs before schema 2.
     """
 
     projection: Tensor
     offset: Tensor
     prototypes: Tensor
+    density: Tensor | None
 
-    def __init__(self, channels: Sequence[int], *, components: int, size: int) -> None:
+    def __init__(self, channels: Sequence[int], *, components: int, size: int, density: bool = False) -> None:
         super().__init__()
         self.channels = tuple(channels)
         self.register_buffer("projection", torch.zeros(components, sum(channels)))
         self.register_buffer("offset", torch.zeros(components))
         self.register_buffer("prototypes", torch.zeros(size, components))
+        self.register_buffer("density", torch.zeros(size) if density else None)
 
     @property
     def size(self) -> int:
@@ -77,7 +85,9 @@ class MemoryBank(nn.Module):
         drawn = torch.randperm(len(rows), generator=generator)[:_MOST_CLUSTERED]
         features = rows[drawn] @ self.projection.T + self.offset
         chosen = features if len(features) <= self.size else _cluster_centres(features, self.size)
-        self.prototypes.copy_(torch.cat((chosen, chosen[-1:].expand(self.size - len(chosen), -1))))
+        self.prototypes.copy_(_filled(chosen, self.size))
+        if self.density is not None:
+            self.density.copy_(_filled(_density(chosen), self.size))
 
     def without_repeated(self) -> MemoryBank:
         """The bank without the copies of the last prototype that fill it up: the same distances, sooner.
@@ -88,8 +98,16 @@ class MemoryBank(nn.Module):
             return self
         repeated = (self.prototypes == self.prototypes[-1]).all(dim=1)
         distinct = self.size - int(repeated.sum()) + 1
-        trimmed = MemoryBank(self.channels, components=len(self.projection), size=distinct)
-        trimmed.load_state_dict({**self.state_dict(), "prototypes": self.prototypes[:distinct]})
+        trimmed = MemoryBank(
+            self.channels,
+            components=len(self.projection),
+            size=distinct,
+            density=self.density is not None,
+        )
+        state = {**self.state_dict(), "prototypes": self.prototypes[:distinct]}
+        if self.density is not None:
+            state["density"] = self.density[:distinct]
+        trimmed.load_state_dict(state)
         return trimmed
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
@@ -97,21 +115,47 @@ class MemoryBank(nn.Module):
         # |f - p|^2 = |f|^2 + (|p|^2 - 2 f p): the bracket is a 1 x 1 convolution, the prototypes its kernels.
         # In blocks, so that each block's minimum is taken while its products are still in the cache.
         least = [
-            F.conv2d(projected, -2.0 * block[:, :, None, None], block.square().sum(dim=1)).amin(
-                dim=1, keepdim=True
-            )
-            for block in torch.split(self.prototypes, PROTOTYPES_AT_ONCE)
+            self._brackets(projected, start).amin(dim=1, keepdim=True)
+            for start in range(0, self.size, PROTOTYPES_AT_ONCE)
         ]
         squared = projected.square().sum(dim=1) + torch.cat(least, dim=1).amin(dim=1)
-        return squared.clamp(min=0.0).sqrt()
+        return squared.clamp(min=0.0).sqrt() if self.density is None else squared
+
+    def _brackets(self, projected: Tensor, start: int) -> Tensor:
+        """|p|^2 - 2 f p of a block of prototypes, less their density: B C h w -> B block h w."""
+        block = self.prototypes[start : start + PROTOTYPES_AT_ONCE]
+        found = F.conv2d(projected, -2.0 * block[:, :, None, None], block.square().sum(dim=1))
+        if self.density is None:
+            return found
+        # Apart from the bias: INT8 rounds the points, and with them the bias, but not the density.
+        return found - self.density[start : start + PROTOTYPES_AT_ONCE, None, None]
 
 
 def memory_bank_of(
-    infos: Sequence[FeatureInfo], stages: Sequence[int], *, components: int, size: int
+    infos: Sequence[FeatureInfo], stages: Sequence[int], *, components: int, size: int, density: bool
 ) -> MemoryBank | None:
     """A bank, not fitted, for the feature maps of these stages; None for no stages."""
+    if not stages:
+        return None
     channels = {info.stage: info.channels for info in infos}
-    return MemoryBank([channels[k] for k in stages], components=components, size=size) if stages else None
+    return MemoryBank([channels[k] for k in stages], components=components, size=size, density=density)
+
+
+def _filled(rows: Tensor, count: int) -> Tensor:
+    """`count` rows: the given ones, and the last as often as is missing."""
+    return torch.cat((rows, rows[-1:].expand(count - len(rows), *rows.shape[1:])))
+
+
+def _density(prototypes: Tensor) -> Tensor:
+    """Mean squared distance of each prototype, N C, to its nearest others; 0 for a single one."""
+    count = min(_NEIGHBOURS, len(prototypes) - 1)
+    if count < 1:
+        return prototypes.new_zeros(len(prototypes))
+    means = []
+    for block in torch.split(prototypes, PROTOTYPES_AT_ONCE):
+        nearest = torch.cdist(block, prototypes).topk(count + 1, dim=1, largest=False).values
+        means.append(nearest[:, 1:].square().mean(dim=1))  # the first is the prototype itself
+    return torch.cat(means)
 
 
 def _rows(joined: Tensor) -> Tensor:

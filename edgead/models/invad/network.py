@@ -56,6 +56,7 @@ class InvAD(InspectionNetwork):
             config.bank_stages,
             components=config.bank_components,
             size=config.bank_size,
+            density=config.bank_density,
         )
 
     @property

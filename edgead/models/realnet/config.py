@@ -33,6 +33,7 @@ class RealNetConfig(ModelConfig):
     bank_stages: tuple[int, ...] = (3, 4)  # of the memory bank; none: without one
     bank_components: int = 64
     bank_size: int = 12288
+    bank_density: bool = True  # distances less the local density of good features
     input_height: int = 256
     input_width: int = 256
 

@@ -68,6 +68,7 @@ class RealNet(InspectionNetwork):
             config.bank_stages,
             components=config.bank_components,
             size=config.bank_size,
+            density=config.bank_density,
         )
 
     @property

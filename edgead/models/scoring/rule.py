@@ -2,8 +2,9 @@
 
 Up to three components count: a discriminator's logits (RealNet's own), the residuals of the reconstruction,
 and the distance to the good features. Each is brought to mean 0 and deviation 1 over the good images held out
-of training, so that no weights have to be found by hand, or on images with defects. The map is their sum; the
-score is the highest of them.
+of training. The map is their sum. The score is their weighted sum, with weights that a logistic regression
+finds between held-out good images and synthetic anomalies on them (stacking, Wolpert 1992): a component that
+does not help there gets no weight. No image with a real defect is needed.
 
 A model of several products has scales for each. The components of good images differ more between products
 than an anomaly changes them: in the scales of all products together the highest component is the one that is
@@ -28,6 +29,10 @@ from edgead.models.scoring.product_classifier import ProductClassifier
 from edgead.models.scoring.scales import Scales, blended, good_scale, with_common_deviation
 from edgead.records import record_from
 
+HIGHEST = "highest"
+FUSIONS = ("sum", HIGHEST)
+_INVERSE_REGULARISATION = 0.1  # of the regression: strong, for the anomalies are not the line's defects
+_FURTHEST = 10.0  # deviations that count in the regression: an anomaly that is plain to see decides nothing
 _OFFSET = 8.0  # deviations; shifts the map so that hardly any cell is clipped at 0
 _NO_CONTEXT = "Scales of several products need components that have a context."
 
@@ -36,11 +41,11 @@ _NO_CONTEXT = "Scales of several products need components that have a context."
 class ScoreRule:
     """How the components become a map and a score.
 
-    `top_share` is the share of the map's cells, the highest, whose mean stands for the image in the logits
-    and in the residuals, which show defects where they are. The distances, which show whether the part as a
-    whole is like the good ones, stand for it by their mean. The score is the highest of the three: a part is
-    as anomalous as the component says that finds it furthest from the good ones. A weight of 0 leaves a
-    component out.
+    `top_share` is the share of the cells of each component, the highest, whose mean stands for the image. The
+    score is their sum in deviations of good images, times `score_weights`; a weight of 0 leaves a component
+    out. `fusion` "highest" is the rule of runs before schema 2: the highest of the three in place of the sum,
+    and the distances stand for the image by the mean of all cells. On parts that training did not see, one
+    weak component then decides.
     """
 
     top_share: float = 0.02
@@ -49,8 +54,11 @@ class ScoreRule:
     scales: Scales = field(default_factory=Scales)
     products: tuple[Scales, ...] = ()  # the scales of each product; empty for one product
     product_classifier: ProductClassifier | None = None  # which of them an image shows
+    fusion: str = "sum"  # of FUSIONS
 
     def __post_init__(self) -> None:
+        if self.fusion not in FUSIONS:
+            raise ValueError(f"fusion must be one of {', '.join(FUSIONS)}, not '{self.fusion}'")
         classes = 0 if self.product_classifier is None else len(self.product_classifier.biases)
         if classes != len(self.products):
             raise ValueError(f"it classifies {classes} products and has scales of {len(self.products)}")
@@ -60,13 +68,14 @@ class ScoreRule:
         """The rule in words, for the bundle's manifest."""
         parts = []
         if self.score_weights[0]:
-            parts.append(f"{self.score_weights[0]:g} x mean of the highest {self.top_share:.0%} logits")
+            parts.append(f"{self.score_weights[0]:.3g} x mean of the highest {self.top_share:.0%} logits")
         if self.score_weights[1]:
-            parts.append(f"{self.score_weights[1]:g} x mean of the highest {self.top_share:.0%} residuals")
+            parts.append(f"{self.score_weights[1]:.3g} x mean of the highest {self.top_share:.0%} residuals")
         if self.score_weights[2]:
-            parts.append(f"{self.score_weights[2]:g} x mean distance to the good features")
+            distances = "mean" if self.fusion == HIGHEST else f"mean of the highest {self.top_share:.0%}"
+            parts.append(f"{self.score_weights[2]:.3g} x {distances} distances to the good features")
         of_product = " of the product that the image shows" if self.products else ""
-        return f"highest of: {'; '.join(parts)}; each in deviations of held-out good images{of_product}"
+        return f"{self.fusion} of: {'; '.join(parts)}; each in deviations of held-out good images{of_product}"
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -98,23 +107,38 @@ def fuse(components: ScoreComponents, rule: ScoreRule, scales: Scales | None = N
     `scales` are those of the images' products where they were found already.
     """
     scales = rule.scales_of(components.context) if scales is None else scales
-    maps, pooled = [], []
-    if components.logits is not None:
-        maps.append(rule.map_weights[0] * scales.logits(components.logits))
-        pooled.append((0, scales.pooled_logits(pool_highest(components.logits, rule.top_share))))
-    if components.residuals:
-        residual = _sum_residuals(components, scales)
-        maps.append(rule.map_weights[1] * residual)
-        pooled.append((1, scales.pooled_residuals(pool_highest(residual, rule.top_share))))
-    if components.distances is not None:
-        maps.append(rule.map_weights[2] * _enlarged(scales.distances(components.distances), components.size))
-        pooled.append((2, scales.pooled_distances(components.distances.mean(dim=(1, 2)))))
+    maps, pooled = _scaled(components, rule, scales)
     weights = rule.score_weights
-    scores = [_times(weights[number], value) for number, value in pooled if weights[number]]
+    scores = [_times(weights[number], value) for number, value in pooled.items() if weights[number]]
     if not scores:
         raise UsageError(f"No component of this model has a weight in its score: {weights}.")
     anomaly_map = sum(maps[1:], maps[0] + _OFFSET)
-    return F.relu(anomaly_map), functools.reduce(torch.maximum, scores)
+    together = torch.maximum if rule.fusion == HIGHEST else torch.add
+    return F.relu(anomaly_map), functools.reduce(together, scores)
+
+
+def _scaled(
+    components: ScoreComponents, rule: ScoreRule, scales: Scales
+) -> tuple[list[Tensor], dict[int, Tensor]]:
+    """The weighted maps, B h w, and by the number of its weight each component pooled, B, in deviations."""
+    maps, pooled = [], {}
+    if components.logits is not None:
+        maps.append(rule.map_weights[0] * scales.logits(components.logits))
+        pooled[0] = scales.pooled_logits(pool_highest(components.logits, rule.top_share))
+    if components.residuals:
+        residual = _sum_residuals(components, scales)
+        maps.append(rule.map_weights[1] * residual)
+        pooled[1] = scales.pooled_residuals(pool_highest(residual, rule.top_share))
+    if components.distances is not None:
+        maps.append(rule.map_weights[2] * _enlarged(scales.distances(components.distances), components.size))
+        pooled[2] = scales.pooled_distances(_pooled_distances(components.distances, rule))
+    return maps, pooled
+
+
+def _pooled_distances(distances: Tensor, rule: ScoreRule) -> Tensor:
+    if rule.fusion == HIGHEST:
+        return distances.mean(dim=(1, 2))
+    return pool_highest(distances, rule.top_share)
 
 
 @torch.no_grad()
@@ -136,6 +160,33 @@ def fit_rule(rule: ScoreRule, components: ScoreComponents, products: Sequence[st
     )
 
 
+@torch.no_grad()
+def fit_weights(rule: ScoreRule, good: ScoreComponents, anomalous: ScoreComponents) -> ScoreRule:
+    """Weigh the components by how they tell held-out good images from synthetic anomalies; the sum is 1.
+
+    `rule` has its scales. A logistic regression of both sorts, which count alike however many there are of
+    each; a negative weight is none. Components of weight 0 stay out. Where no component helps, or there is
+    one alone, those that take part weigh the same.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    rows = [_scaled(images, rule, rule.scales_of(images.context))[1] for images in (good, anomalous)]
+    numbers = [number for number in rows[0] if rule.score_weights[number]]
+    if not numbers:
+        raise UsageError(f"No component of this model has a weight in its score: {rule.score_weights}.")
+    values = torch.cat([torch.stack([pooled[n] for n in numbers], dim=1) for pooled in rows]).double()
+    labels = torch.cat([torch.full_like(pooled[numbers[0]], sort) for sort, pooled in enumerate(rows)])
+    regression = LogisticRegression(C=_INVERSE_REGULARISATION, class_weight="balanced")
+    regression.fit(values.clamp(-_FURTHEST, _FURTHEST).cpu().numpy(), labels.cpu().numpy())
+    found = [max(0.0, float(weight)) for weight in regression.coef_[0]]
+    total = sum(found)
+    shares = [weight / total for weight in found] if total > 0 else [1 / len(numbers)] * len(numbers)
+    weights = [0.0, 0.0, 0.0]
+    for number, share in zip(numbers, shares, strict=True):
+        weights[number] = round(share, 4)
+    return replace(rule, score_weights=(weights[0], weights[1], weights[2]))
+
+
 def _fitted_scales(rule: ScoreRule, components: ScoreComponents) -> Scales:
     scales = Scales(residuals=tuple(good_scale(residual) for residual in components.residuals))
     if components.logits is not None:
@@ -145,8 +196,8 @@ def _fitted_scales(rule: ScoreRule, components: ScoreComponents) -> Scales:
         pooled = pool_highest(_sum_residuals(components, scales), rule.top_share)
         scales = replace(scales, pooled_residuals=good_scale(pooled))
     if components.distances is not None:
-        mean = good_scale(components.distances.mean(dim=(1, 2)))
-        scales = replace(scales, distances=good_scale(components.distances), pooled_distances=mean)
+        pooled = good_scale(_pooled_distances(components.distances, rule))
+        scales = replace(scales, distances=good_scale(components.distances), pooled_distances=pooled)
     return scales
 
 

@@ -17,8 +17,10 @@ def maps_of(seed: int, *, count: int = 3, side: int = 4) -> list[Tensor]:
     return [shallow, deep]
 
 
-def fitted(*, components: int = 6, size: int = 32, side: int = 4, count: int = 3) -> MemoryBank:
-    bank = MemoryBank((5, 7), components=components, size=size)
+def fitted(
+    *, components: int = 6, size: int = 32, side: int = 4, count: int = 3, density: bool = False
+) -> MemoryBank:
+    bank = MemoryBank((5, 7), components=components, size=size, density=density)
     batches = [maps_of(seed, side=side, count=count) for seed in (1, 2)]
     bank.fit(batches, torch.Generator().manual_seed(0))
     return bank
@@ -38,6 +40,28 @@ def test_distances_are_those_to_the_nearest(size: int):
     torch.testing.assert_close(found.double(), brute_force(bank, maps), atol=2e-3, rtol=1e-3)
 
 
+@pytest.mark.parametrize("size", [1, 5, 32, 1500], ids=["one", "fewer than neighbours", "few", "blocks"])
+def test_with_density_a_value_is_a_power_distance(size: int):
+    bank, maps = fitted(size=size, side=16 if size > 1000 else 4, density=True), maps_of(9)
+    points = bank.prototypes.double()
+    others = torch.cdist(points, points).fill_diagonal_(torch.inf).sort(dim=1).values[:, :9]
+    density = others[:, : size - 1].square().mean(dim=1) if size > 1 else torch.zeros(1)
+    rows = bank.join(maps).movedim(1, -1).double() @ bank.projection.double().T + bank.offset.double()
+    squared = torch.cdist(rows.flatten(0, 2), points).square()
+    wanted = (squared - density).amin(dim=1).view(rows.shape[:3])
+    torch.testing.assert_close(bank(maps).double(), wanted, atol=2e-3, rtol=1e-3)
+
+
+def test_where_good_features_are_sparse_a_far_one_is_no_surprise():
+    bank = MemoryBank((1,), components=1, size=40, density=True)
+    dense, sparse = torch.linspace(0, 1, 20), torch.linspace(10, 40, 20)
+    good = torch.cat((dense, sparse)).view(1, 1, 8, 5)
+    bank.fit([[good]], torch.Generator().manual_seed(0))
+    between = (good.flatten()[-1] + good.flatten()[-2]) / 2
+    found = bank([torch.stack((between, torch.tensor(2.0))).view(1, 1, 1, 2)]).flatten()
+    assert found[0] < found[1]  # nearer to a good feature than the first, but those near it lie closer
+
+
 def test_good_features_themselves_are_at_distance_0():
     bank = fitted(size=2 * 3 * 16)  # as many as there are
     assert float(bank(maps_of(1)).max()) < 5e-3
@@ -50,8 +74,9 @@ def test_fewer_features_than_prototypes_repeat_the_last():
     assert bank(maps_of(9)).isfinite().all()
 
 
-def test_the_copies_that_fill_a_bank_can_be_dropped():
-    bank, maps = fitted(size=500), maps_of(9)
+@pytest.mark.parametrize("density", [False, True])
+def test_the_copies_that_fill_a_bank_can_be_dropped(density: bool):
+    bank, maps = fitted(size=500, density=density), maps_of(9)
     trimmed = bank.without_repeated()
     assert (bank.size, trimmed.size) == (500, 96)
     assert torch.equal(trimmed(maps), bank(maps))

@@ -11,6 +11,8 @@ import numpy.typing as npt
 
 from edgead.errors import DataError
 
+_FALSE_REJECTS = (0.02, 0.001)  # shares of good images
+_ROUNDING = 1e-9
 _NAMED = 5  # bad scores listed in a message before it says how many more
 
 
@@ -18,18 +20,25 @@ _NAMED = 5  # bad scores listed in a message before it says how many more
 class ImageMetrics:
     """How well scores separate good from anomalous images; every field is in 0..1 but the threshold.
 
-    All four are nan when only one class is present: a curve needs both, and a number such as 1.0 for the
-    precision of images that are all anomalous would praise any model.
+    `caught_at_2` and `caught_at_01` are the shares of anomalous images at or above the lowest score that at
+    most 2 % and 0.1 % of the good ones reach: what is left of them escapes. With fewer than 50 or 1000 good
+    images no good one may reach it.
+
+    All are nan when only one class is present: a curve needs both, and a number such as 1.0 for the precision
+    of images that are all anomalous would praise any model.
     """
 
     auroc: float
     ap: float
     f1_max: float
     threshold_at_f1_max: float
+    caught_at_2: float = math.nan
+    caught_at_01: float = math.nan
 
 
 def image_metrics(scores: npt.ArrayLike, labels: npt.ArrayLike) -> ImageMetrics:
-    """Return area under ROC, average precision and the best F1 over every distinct score.
+    """Return area under ROC, average precision and the best F1 over every distinct score, and what is
+    caught at fixed rates of false rejects.
 
     `scores` has one finite number per image, larger for more anomalous; `labels` is true for anomalous.
     `threshold_at_f1_max` is chosen on these very labels: it describes the curve and sets no verdict.
@@ -47,7 +56,16 @@ def image_metrics(scores: npt.ArrayLike, labels: npt.ArrayLike) -> ImageMetrics:
         ap=float(metrics.average_precision_score(label, score)),
         f1_max=f1,
         threshold_at_f1_max=float(thresholds[best]),
+        caught_at_2=_caught(score, label, _FALSE_REJECTS[0]),
+        caught_at_01=_caught(score, label, _FALSE_REJECTS[1]),
     )
+
+
+def _caught(score: np.ndarray, label: np.ndarray, false_rejects: float) -> float:
+    """The highest true-positive rate of a threshold that so many good images reach at most."""
+    good = np.sort(score[~label])[::-1]
+    allowed = math.floor(false_rejects * len(good) + _ROUNDING)  # always fewer than all
+    return float((score[label] > good[allowed]).mean())
 
 
 def _checked(scores: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[np.ndarray, np.ndarray]:

@@ -49,3 +49,32 @@ def test_bad_input(scores, labels, message):
         return
     with pytest.raises(DataError, match=message):
         image_metrics(scores, labels)
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "at_2", "at_01"),
+    [
+        (range(100), [98, 99, 98.5, 97, 200], 4 / 5, 1 / 5),  # two of a hundred may be reached
+        (range(10), [8, 9, 9.5, 10], 0.5, 0.5),  # none of ten
+        (range(2000), [1997.5, 1998, 1990, 1500], 3 / 4, 2 / 4),
+        ([1, 1, 1], [1, 1], 0.0, 0.0),  # a tie is no catch
+    ],
+    ids=["a hundred", "few", "many", "ties"],
+)
+def test_what_is_caught_at_a_rate_of_false_rejects(good, bad, at_2: float, at_01: float):
+    scores = [*good, *bad]
+    found = image_metrics(scores, [False] * len(list(good)) + [True] * len(bad))
+    assert found.caught_at_2 == pytest.approx(at_2)
+    assert found.caught_at_01 == pytest.approx(at_01)
+
+
+def test_what_is_caught_is_the_roc_curve_at_that_rate():
+    from sklearn.metrics import roc_curve
+
+    random = np.random.default_rng(5)
+    labels = random.random(700) < 0.3
+    scores = np.round(random.normal(size=700) + labels, 1)
+    false, true, _ = roc_curve(labels, scores, drop_intermediate=False)
+    found = image_metrics(scores, labels)
+    assert found.caught_at_2 == pytest.approx(true[false <= 0.02].max())
+    assert found.caught_at_01 == pytest.approx(true[false <= 0.001].max())

@@ -196,8 +196,8 @@ def _fitted_scales(rule: ScoreRule, components: ScoreComponents) -> Scales:
         pooled = pool_highest(_sum_residuals(components, scales), rule.top_share)
         scales = replace(scales, pooled_residuals=good_scale(pooled))
     if components.distances is not None:
-        pooled = good_scale(_pooled_distances(components.distances, rule))
-        scales = replace(scales, distances=good_scale(components.distances), pooled_distances=pooled)
+        own = good_scale(_pooled_distances(components.distances, rule))
+        scales = replace(scales, distances=good_scale(components.distances), pooled_distances=own)
     return scales
 
 

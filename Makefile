@@ -77,6 +77,7 @@ docs: $(STAMP) ## Build the pages of docs/ as a site, build/site; a broken link 
 bench-quick: $(STAMP) ## A look at every benchmark, in about a minute each; the figures are not to be quoted.
 	$(BIN)/python benchmarks/latency.py --quick
 	$(BIN)/python benchmarks/accuracy.py --quick
+	$(BIN)/python benchmarks/rivals.py --quick
 
 clean: ## Remove the environment and all that was built; runs/ stays.
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis edgead.egg-info

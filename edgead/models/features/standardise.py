@@ -36,9 +36,10 @@ class SelectedFeatures(nn.Module):
         """Set mean and scale from the good images' feature maps, each B C h w."""
         chosen = [batch.index_select(1, self.indices).double() for batch in batches]
         count = sum(batch.numel() // batch.shape[1] for batch in chosen)
-        mean = sum((batch.sum(dim=(0, 2, 3)) for batch in chosen), torch.zeros(len(self.mean))) / count
+        nothing = torch.zeros_like(self.mean, dtype=torch.float64)
+        mean = sum((batch.sum(dim=(0, 2, 3)) for batch in chosen), nothing) / count
         centred = [(batch - mean.view(1, -1, 1, 1)).square().sum(dim=(0, 2, 3)) for batch in chosen]
-        deviation = (sum(centred, torch.zeros(len(self.mean))) / count).sqrt()
+        deviation = (sum(centred, nothing) / count).sqrt()
         self.mean.copy_(mean)
         self.scale.copy_(1.0 / deviation.clamp(min=_LEAST_DEVIATION))
 

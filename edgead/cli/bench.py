@@ -91,7 +91,7 @@ def command(
     Files are read before the clock starts.
 
     Closed loop: one image after the other, as fast as it goes. The full-size map and the regions, which
-    inspect() leaves until they are options for, are a stage of their own. Next to each call, in turns before
+    inspect() makes only when asked for, are a stage of their own. Next to each call, in turns before
     and after it, the engine is called alone with the same image: the difference is what edgead adds. Where
     the target's profile can predict, the prediction stands beside.
 

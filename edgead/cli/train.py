@@ -55,8 +55,8 @@ _PRESETS = (
     metavar="MIX",
     help="Sources of anomalies, as in seamless=0.3,subtle=0.7; or the folder of a set, see --anomaly-set.",
 )
-@click.option("--anomaly-set", metavar="SET", help="Drawn anomalies, as edgead synthesize sample makes them.")
-@click.option("--textures", metavar="FOLDER", help="Images as textures of anomalies, in place of drawn ones.")
+@click.option("--anomaly-set", metavar="SET", help="Synthetic anomalies of edgead synthesize sample.")
+@click.option("--textures", metavar="FOLDER", help="Images as textures of anomalies, in place of generated ones.")
 @click.option("--batch", type=int, help="Images per step, half of them anomalous.  [default: 16]")
 @click.option("--learning-rate", type=float, help="[default: 0.001]")
 @click.option(

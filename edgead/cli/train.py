@@ -56,7 +56,7 @@ _PRESETS = (
     help="Sources of anomalies, as in seamless=0.3,subtle=0.7; or the folder of a set, see --anomaly-set.",
 )
 @click.option("--anomaly-set", metavar="SET", help="Synthetic anomalies of edgead synthesize sample.")
-@click.option("--textures", metavar="FOLDER", help="Images as textures of anomalies, in place of generated ones.")
+@click.option("--textures", metavar="FOLDER", help="Images as textures of anomalies, not generated ones.")
 @click.option("--batch", type=int, help="Images per step, half of them anomalous.  [default: 16]")
 @click.option("--learning-rate", type=float, help="[default: 0.001]")
 @click.option(

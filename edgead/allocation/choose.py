@@ -155,7 +155,9 @@ def _family(
         drawn = costs.of(parts.discriminator_layers(config, residuals, discriminator_width(residuals)))
         return [HeadChoice(residuals, size, value, cut(joined + drawn + bank)) for size, value, bank in banks]
 
-    fixed = costs.of(parts.backbone_layers(config.backbone, stages[-1], config.input_size))
+    details = parts.detail_layers(config)
+    backbone = parts.backbone_layers(config.backbone, stages[-1], config.input_size)
+    fixed = costs.of((*backbone, *details))
     return StageSet(
         tuple(stage_choices(stage) for stage in stages),
         heads,

@@ -30,6 +30,7 @@ def network_layers(config: RealNetConfig) -> tuple[Layer, ...]:
         *selection_layers(config, channels, config.residual_count),
         *discriminator_layers(config, passed, config.discriminator_width),
         *bank_layers(config, config.bank_stages, config.bank_size),
+        *detail_layers(config),
         *score_layers(config),
     )
 
@@ -55,6 +56,7 @@ def _whole_backbone(backbone: str, size: Grid) -> tuple[Layer, ...]:
         residual_count=0,
         residual_map_stages=(),
         bank_stages=(),
+        detail_stages=(),
         input_height=size[0],
         input_width=size[1],
     )
@@ -135,23 +137,38 @@ def bank_layers(config: RealNetConfig, stages: Sequence[int], size: int) -> tupl
         for count, stage in zip(channels[:-1], stages[:-1], strict=True)
     ]
     layers.append(_move(part, "copy", sum(channels) * cells))
-    layers.append(_conv(part, sum(channels), components, grid, kernel=1))
-    for block in _blocks(size):
-        layers += [
-            _conv(part, components, block, grid, kernel=1),
-            *([_move(part, "elementwise", block * cells + block, block * cells)] * config.bank_density),
-            _move(part, "reduce", block * cells, cells),
-        ]
-    count = len(list(_blocks(size)))
-    layers += [
-        _move(part, "elementwise", components * cells),
-        _move(part, "reduce", components * cells, cells),
-        _move(part, "copy", count * cells),
-        _move(part, "reduce", count * cells, cells),
-        _move(part, "elementwise", 2 * cells, cells),
-        *([] if config.bank_density else [_move(part, "elementwise", cells)]),  # the root
-    ]
+    return (*layers, *_distances(sum(channels), components, size, grid, density=config.bank_density))
+
+
+def detail_layers(config: RealNetConfig) -> tuple[Layer, ...]:
+    """The banks of single stages on their own grids."""
+    layers: list[Layer] = []
+    for stage in config.detail_stages:
+        (info,) = feature_info(config.backbone, (stage,))
+        grid = _grid(config, stage)
+        cells, components = _cells(grid), min(config.bank_components, info.channels)
+        layers += [_move("bank", kind, info.channels * cells) for kind in ("pool", "copy")]
+        layers += _distances(info.channels, components, config.detail_size, grid, density=True)
+        layers += [_move("bank", "elementwise", 2 * cells, cells)] * 2  # with what is known of each place
     return tuple(layers)
+
+
+def _distances(channels: int, components: int, size: int, grid: Grid, *, density: bool) -> Iterator[Layer]:
+    part, cells = "bank", _cells(grid)
+    yield _conv(part, channels, components, grid, kernel=1)
+    for block in _blocks(size):
+        yield _conv(part, components, block, grid, kernel=1)
+        if density:
+            yield _move(part, "elementwise", block * cells + block, block * cells)
+        yield _move(part, "reduce", block * cells, cells)
+    count = len(list(_blocks(size)))
+    yield _move(part, "elementwise", components * cells)
+    yield _move(part, "reduce", components * cells, cells)
+    yield _move(part, "copy", count * cells)
+    yield _move(part, "reduce", count * cells, cells)
+    yield _move(part, "elementwise", 2 * cells, cells)
+    if not density:
+        yield _move(part, "elementwise", cells)  # the root
 
 
 def score_layers(config: RealNetConfig) -> tuple[Layer, ...]:
@@ -168,14 +185,20 @@ def score_layers(config: RealNetConfig) -> tuple[Layer, ...]:
         layers += [_move(part, "elementwise", 2 * cells, cells)] if number else []
     if config.residual_map_stages:
         layers += [_move(part, "elementwise", cells), *pooled, *single]
-    if config.bank_stages:
-        own = _cells(_grid(config, config.bank_stages[-1]))
+    banks = [*config.bank_stages[-1:], *config.detail_stages]
+    for stage in banks:
+        own = _cells(_grid(config, stage))
         layers += [_move(part, "elementwise", own)] * 2
         layers += [_move(part, "resize", own, cells)] if own != cells else []
         highest = max(1, round(ScoreRule().top_share * own))
-        layers += [_move(part, "elementwise", cells), _move(part, "topk", own, highest)]
-        layers += [_move(part, "reduce", highest, 1), *single]
-    views = 1 + bool(config.residual_map_stages) + bool(config.bank_stages)
+        layers += [_move(part, "topk", own, highest), _move(part, "reduce", highest, 1), *single]
+    if banks:
+        layers.append(_move(part, "elementwise", cells))
+    if len(banks) > 1:  # their mean, in the map and in the score
+        for values in (cells, 1):
+            layers += [_move(part, "elementwise", 2 * values, values)] * (len(banks) - 1)
+            layers.append(_move(part, "elementwise", values))
+    views = 1 + bool(config.residual_map_stages) + bool(banks)
     layers += [_move(part, "elementwise", 2 * cells, cells), _move(part, "elementwise", 2, 1)] * (views - 1)
     return tuple(layers)
 

@@ -46,6 +46,8 @@ def configuration(
         bank_components=base.bank_components,
         bank_density=base.bank_density,
         bank_size=bank_size if bank_stages else base.bank_size,
+        detail_stages=tuple(stage for stage in base.detail_stages if stage in config.stages),
+        detail_size=base.detail_size,
     )
 
 

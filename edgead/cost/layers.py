@@ -96,8 +96,8 @@ def _deployed(config: ModelConfig) -> InspectionModel:
     backbone.normalise = nn.Identity()
     network = build_network(config, backbone).eval()
     network.fold()
-    residuals = network.score_components(backbone(torch.empty(1, 3, *config.input_size))).residuals
-    return InspectionModel(network, ScoreRule(scales=Scales(residuals=(Scale(),) * len(residuals))))
+    components = network.score_components(backbone(torch.empty(1, 3, *config.input_size)))
+    return InspectionModel(network, ScoreRule(scales=Scales.like(components, Scale())))
 
 
 def _parts(model: InspectionModel) -> dict[str, str]:

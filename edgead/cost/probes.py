@@ -77,12 +77,14 @@ def _exported(config: RealNetConfig, *, seed: int, weights: str | None) -> tuple
         torch.manual_seed(seed)
         backbone = build_backbone(config.backbone, stages=config.stages, weights=weights)
         realnet = build_network(config, backbone).eval()
-        bank = realnet.get_submodule("bank") if config.bank_stages else None
-        if isinstance(bank, MemoryBank):
-            bank.prototypes.normal_()
-            bank.projection.normal_(std=0.05)
+        for bank in realnet.modules():
+            if isinstance(bank, MemoryBank):
+                bank.prototypes.normal_()
+                bank.projection.normal_(std=0.05)
     scale = Scale(0.1, 1.3)  # not 0 and 1: an engine leaves out what changes nothing, output names with it
-    scales = Scales((scale,) * len(config.residual_map_stages), *[scale] * 5)
+    with torch.no_grad():
+        components = realnet.score_components(backbone(torch.zeros(1, 3, *config.input_size)))
+    scales = Scales.like(components, scale)
     model = fold_for_export(InspectionModel(realnet, ScoreRule(scales=scales)))
     shape = (config.input_height, config.input_width, 3)
     image = np.random.default_rng(seed).integers(0, 256, shape, np.uint8)

@@ -31,6 +31,7 @@ def table_text(circumstances: MeasuredOn, measured: Sequence[MeasuredNetwork]) -
             "widths": list(config["reconstruction_widths"]),
             "residuals": config["residual_count"],
             "bank_size": config["bank_size"] if config["bank_stages"] else 0,
+            "detail_size": config["detail_size"] if config["detail_stages"] else 0,
             "height": config["input_height"],
             "width": config["input_width"],
             "ms": round(one.ms, 4),

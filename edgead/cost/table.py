@@ -39,6 +39,7 @@ _POINT_KEYS = (
     "widths",
     "residuals",
     "bank_size",
+    "detail_size",
     "height",
     "width",
     "ms",
@@ -255,6 +256,7 @@ def read_table(content: Mapping[str, Any], *, origin: str) -> MeasuredTable:
 def _point(content: Any, origin: str) -> Point:
     if not isinstance(content, dict):
         raise UsageError(f"{origin}: expected a table, found {content!r:.60}.")
+    content = {"detail_size": 0, **content}  # as in tables that were measured before there were detail banks
     _check_keys(content, _POINT_KEYS, origin)
     lists = {
         name: tuple(_typed(item, int, f"{origin}: {name}") for item in _typed(content[name], list, origin))
@@ -263,8 +265,12 @@ def _point(content: Any, origin: str) -> Point:
     ms, size = (_positive(content[name], f"{origin}: {name}") for name in ("ms", "file_mb"))
     memory = content["memory_mb"]
     try:
+        base = RealNetConfig()
+        details = _typed(content["detail_size"], int, origin)
         base = dataclasses.replace(
-            RealNetConfig(),
+            base,
+            detail_stages=base.detail_stages if details else (),
+            detail_size=details or base.detail_size,
             backbone=_typed(content["backbone"], str, origin),
             input_height=_typed(content["height"], int, origin),
             input_width=_typed(content["width"], int, origin),

@@ -31,6 +31,8 @@ def configs(draw: st.DrawFn) -> RealNetConfig:
         bank_stages=draw(st.sampled_from([(), base.bank_stages])),
         bank_size=draw(st.integers(1, 5000)),
         bank_density=draw(st.booleans()),
+        detail_stages=tuple(sorted(draw(st.sets(st.sampled_from(stages))))),
+        detail_size=draw(st.integers(1, 3000)),
         grid_stage=draw(st.sampled_from(stages)),
     )  # fmt: skip
 

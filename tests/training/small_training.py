@@ -25,6 +25,8 @@ CONFIG = RealNetConfig(
     bank_stages=(3,),
     bank_components=8,
     bank_size=64,
+    detail_stages=(2,),
+    detail_size=32,
     input_height=64,
     input_width=64,
 )
@@ -37,6 +39,8 @@ INVAD_CONFIG = InvADConfig(
     bank_stages=(3,),
     bank_components=8,
     bank_size=64,
+    detail_stages=(2,),
+    detail_size=32,
     input_height=64,
     input_width=64,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,8 +12,9 @@ from edgead.models.scoring.rule import ScoreRule
 from edgead.synthesis.subtle import SubtleSource
 from edgead.training.migrations import MIGRATIONS, SCHEMA_VERSION, current_run
 from edgead.training.settings import TrainSettings
-from tests.training.small_training import settings
+from tests.training.small_training import CONFIG, settings
 
+NEXT = SCHEMA_VERSION + 1
 SCALE = {"mean": 0.5, "deviation": 2.0}
 _NAMES = ("logits", "distances", "pooled_logits", "pooled_residuals", "pooled_distances")
 WEIGHTS = {"top_share": 0.02, "map_weights": [1.0, 1.0, 1.0], "score_weights": [1.0, 0.5, 1.0]}
@@ -26,6 +28,8 @@ def old_run(**changed: Any) -> dict[str, Any]:
     model = content["model"]
     renamed = {"channels": "budgets", "residual_kind": "residual", "residual_count": "residuals"}
     content["model"] = {renamed.get(name, name): value for name, value in model.items()}
+    for name in ("detail_stages", "detail_size"):
+        del content["model"][name]
     content["synthesis"] = {"textures": 0.2, "near": 0.5, "cutpaste": 0.3}
     usual = {"rule": RULE, "data_root": "/parts", "threshold": {"good_images": 7}}
     return {"schema_version": 1, "settings": content, **usual, **changed}
@@ -38,7 +42,9 @@ def test_every_earlier_version_has_a_migration():
 def test_settings_of_version_1():
     found = TrainSettings.from_json(current_run(old_run(), origin="run.json")["settings"])
     mix = {"textures": 0.2, SubtleSource.name: 0.5, "cutpaste": 0.3}
-    assert found == settings(synthesis=mix, group_by="image")  # splits were by image
+    assert found == settings(
+        synthesis=mix, group_by="image", model=replace(CONFIG, detail_stages=(), detail_size=2048)
+    )
     assert list(found.synthesis) == list(mix)  # what is drawn depends on the order
 
 
@@ -58,7 +64,7 @@ def test_a_rule_of_two_products_of_version_1():
     classifier = {"weights": [[1.0, 0.0], [0.0, 1.0]], "biases": [0.0, 1.0]}
     old = old_run(rule={**RULE, "products": [other, other], "teller": classifier})
     found = ScoreRule.from_json(current_run(old, origin="run.json")["rule"])
-    assert [scales.distances.mean for scales in found.products] == [3.0, 3.0]
+    assert [[scale.mean for scale in scales.distances] for scales in found.products] == [[3.0], [3.0]]
     assert found.product_classifier is not None
     assert found.product_classifier.biases == (0.0, 1.0)
 
@@ -72,7 +78,9 @@ def test_folders_of_version_1(root: object):
     ("content", "message"),
     [
         pytest.param({}, "schema version None", id="none"),
-        pytest.param({"schema_version": SCHEMA_VERSION + 1}, "schema version 3", id="of the future"),
+        pytest.param(
+            {"schema_version": SCHEMA_VERSION + 1}, f"schema version {SCHEMA_VERSION + 1}", id="of the future"
+        ),
         pytest.param({"schema_version": 1}, r"^run\.json is damaged .*settings", id="without settings"),
         pytest.param(old_run(rule=[]), r"^run\.json is damaged", id="a rule that is none"),
     ],

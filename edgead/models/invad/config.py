@@ -34,6 +34,8 @@ class InvADConfig(ModelConfig):
     bank_components: int = 64
     bank_size: int = 12288
     bank_density: bool = True  # distances less the local density of good features
+    detail_stages: tuple[int, ...] = (2, 3)  # of which each has a bank of its own, on its own grid
+    detail_size: int = 2048  # features of each of these banks
     input_height: int = 256
     input_width: int = 256
 
@@ -41,7 +43,7 @@ class InvADConfig(ModelConfig):
         infos = feature_info(self.backbone, self.stages)
         if self.decoder not in DECODERS:
             raise UnknownNameError("decoder", self.decoder, DECODERS)
-        self._check_stages_of("inverted_stages", "bank_stages")
+        self._check_stages_of("inverted_stages", "bank_stages", "detail_stages")
         first, count = (*self.inverted_stages, 0)[0], len(self.inverted_stages)
         if self.inverted_stages != tuple(range(first, first + count)) or not count:
             raise UsageError(
@@ -64,6 +66,7 @@ class InvADConfig(ModelConfig):
             "inverted_stages": inverted,
             "widths": tuple(widths[stage] for stage in inverted),
             "bank_stages": tuple(stage for stage in self.bank_stages if stage in stages),
+            "detail_stages": tuple(stage for stage in self.detail_stages if stage in stages),
         }
 
     def grid(self, stage: int) -> tuple[int, int]:

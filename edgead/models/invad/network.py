@@ -9,12 +9,14 @@ features whose distances count beside the inversion.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgead.models.backbones import Backbone, feature_info
+from edgead.models.features.detail_bank import DetailBank, detail_banks_of, fit_details
 from edgead.models.features.memory_bank import memory_bank_of
 from edgead.models.features.resize import resize_bilinear
 from edgead.models.features.selection import FeatureSelection
@@ -34,7 +36,7 @@ class InvAD(InspectionNetwork):
     config: InvADConfig
     learns_from_anomalies = False
     last_part = "decoder"
-    kept_in_float = ("/bank/*",)  # edgead.compiler.distances rounds it, its own way
+    kept_in_float = ("/bank/*", "/details.*")  # edgead.compiler.distances rounds them, its own way
 
     def __init__(self, config: InvADConfig, backbone: Backbone, selection: FeatureSelection) -> None:
         super().__init__(config, backbone, selection)
@@ -58,6 +60,13 @@ class InvAD(InspectionNetwork):
             size=config.bank_size,
             density=config.bank_density,
         )
+        self.details = detail_banks_of(
+            feature_info(config.backbone, config.stages),
+            config.detail_stages,
+            config.input_size,
+            components=config.bank_components,
+            size=config.detail_size,
+        )
 
     @property
     def optimisation(self) -> Optimisation:
@@ -70,13 +79,15 @@ class InvAD(InspectionNetwork):
 
     @property
     def parts(self) -> dict[str, str]:
-        return {"select": "style", "fuser": "style", "decoder": "decoder", "bank": "bank"}
+        return {"select": "style", "fuser": "style", "decoder": "decoder", "bank": "bank", "details": "bank"}
 
     def fit_good(self, chunks: Sequence[list[Tensor]], generator: torch.Generator) -> None:
         if self.config.standardised:
             fit_selections(self.select, [self.maps_of(self.config.inverted_stages, maps) for maps in chunks])
         if self.bank is not None:
             self.bank.fit([self.maps_of(self.config.bank_stages, maps) for maps in chunks], generator)
+        detailed = [self.maps_of(self.config.detail_stages, maps) for maps in chunks]
+        fit_details(self.details, detailed, generator)
 
     def selected(self, maps: Sequence[Tensor]) -> list[Tensor]:
         """The features of the inverted stages: what is rebuilt."""
@@ -96,8 +107,13 @@ class InvAD(InspectionNetwork):
     def score_components(self, maps: Sequence[Tensor]) -> ScoreComponents:
         features = self.selected(maps)
         distance = cosine_distance(features, self.decoder(self.fuser(features)))
-        far = None if self.bank is None else self.bank(self.maps_of(self.config.bank_stages, maps))
-        return ScoreComponents(None, [smoothed(distance)], far)
+        return ScoreComponents(None, [smoothed(distance)], self._distances(maps))
+
+    def _distances(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """Those to the bank of joined stages, then those of each detail bank."""
+        joined = [] if self.bank is None else [self.bank(self.maps_of(self.config.bank_stages, maps))]
+        detailed = self.maps_of(self.config.detail_stages, maps)
+        return joined + [bank(m) for bank, m in zip(self.details, detailed, strict=True)]
 
     def fold(self) -> None:
         """Write the selections as 1 x 1 convolutions; drop what is constant and what is repeated."""
@@ -105,6 +121,8 @@ class InvAD(InspectionNetwork):
         self.decoder.fold()
         if self.bank is not None:
             self.bank = self.bank.without_repeated()
+        for detail in self.details:
+            cast(DetailBank, detail).fold()
 
 
 def cosine_distance(features: Sequence[Tensor], rebuilt: Sequence[Tensor]) -> Tensor:

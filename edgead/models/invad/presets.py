@@ -13,6 +13,7 @@ _PUBLISHED = InvADConfig(
     decoder="published",
     standardised=False,
     bank_stages=(),
+    detail_stages=(),
 )
 PRESETS: dict[str, InvADConfig] = {
     "compact": InvADConfig(),

@@ -34,6 +34,8 @@ class RealNetConfig(ModelConfig):
     bank_components: int = 64
     bank_size: int = 12288
     bank_density: bool = True  # distances less the local density of good features
+    detail_stages: tuple[int, ...] = (2, 3)  # of which each has a bank of its own, on its own grid
+    detail_size: int = 2048  # features of each of these banks
     input_height: int = 256
     input_width: int = 256
 
@@ -52,7 +54,7 @@ class RealNetConfig(ModelConfig):
                 raise UnknownNameError(name, getattr(self, name), table)
         if self.grid_stage not in self.stages:
             raise UsageError(f"grid_stage {self.grid_stage} must be among the stages {self.stages}.")
-        self._check_stages_of("residual_map_stages", "bank_stages")
+        self._check_stages_of("residual_map_stages", "bank_stages", "detail_stages")
         if self.residual_count and not 2 <= self.residual_count // 2 <= sum(self.channels):
             raise UsageError(
                 f"residual_count must be 0 (no selection) or lie between 4 and twice the channels kept "
@@ -63,7 +65,7 @@ class RealNetConfig(ModelConfig):
 
     def fields_for(self, stages: tuple[int, ...], channels: tuple[int, ...] | None) -> dict[str, Any]:
         """Stages keep their own channels and widths. The grid moves to the shallowest stage where its own is
-        gone; residuals in the map and the memory bank keep the stages that are left.
+        gone; residuals in the map and the memory banks keep the stages that are left.
         """
         positions = [self.stages.index(stage) for stage in stages]
         chosen = tuple(self.channels[k] for k in positions) if channels is None else channels
@@ -73,6 +75,7 @@ class RealNetConfig(ModelConfig):
             "grid_stage": self.grid_stage if self.grid_stage in stages else stages[0],
             "residual_map_stages": tuple(k for k in self.residual_map_stages if k in stages),
             "bank_stages": tuple(k for k in self.bank_stages if k in stages),
+            "detail_stages": tuple(k for k in self.detail_stages if k in stages),
             "residual_count": min(self.residual_count, 2 * sum(chosen)),
         }
 

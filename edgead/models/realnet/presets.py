@@ -18,6 +18,7 @@ _PAPER = RealNetConfig(
     discriminator="paper",
     residual_map_stages=(),
     bank_stages=(),
+    detail_stages=(),
 )
 PRESETS: dict[str, RealNetConfig] = {
     "compact": RealNetConfig(),

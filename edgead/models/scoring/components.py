@@ -14,22 +14,21 @@ class ScoreComponents:
     """The evidence of an anomaly, each component at its own resolution, B h w; higher is more anomalous.
 
     logits: a discriminator's; None without one. residuals: between features and their reconstruction, one
-    for each stage that counts or one for all. distances: to the good features; None without a memory bank.
+    for each stage that counts or one for all. distances: to the good features, one for each memory bank.
     There must be logits or residuals: the first of them sets the resolution of the map. context, B C: means
     of the deepest channels, by which products are classified; None where that is not needed.
     """
 
     logits: Tensor | None
     residuals: list[Tensor]
-    distances: Tensor | None = None
+    distances: Sequence[Tensor] = ()
     context: Tensor | None = None
 
     def of(self, images: Tensor) -> ScoreComponents:
         """The components of those images where `images`, bool B, is true."""
-        logits, distances, context = (
-            None if part is None else part[images] for part in (self.logits, self.distances, self.context)
-        )
-        return ScoreComponents(logits, [part[images] for part in self.residuals], distances, context)
+        logits, context = (None if part is None else part[images] for part in (self.logits, self.context))
+        residuals, distances = ([p[images] for p in parts] for parts in (self.residuals, self.distances))
+        return ScoreComponents(logits, residuals, distances, context)
 
     @classmethod
     def joined(cls, chunks: Sequence[ScoreComponents]) -> ScoreComponents:
@@ -37,7 +36,7 @@ class ScoreComponents:
         return cls(
             logits=_joined([chunk.logits for chunk in chunks]),
             residuals=[torch.cat(stage) for stage in zip(*(c.residuals for c in chunks), strict=True)],
-            distances=_joined([chunk.distances for chunk in chunks]),
+            distances=[torch.cat(bank) for bank in zip(*(c.distances for c in chunks), strict=True)],
             context=_joined([chunk.context for chunk in chunks]),
         )
 

@@ -1,8 +1,11 @@
 """How the components of a network's output become a map and a score.
 
 Up to three components count: a discriminator's logits (RealNet's own), the residuals of the reconstruction,
-and the distance to the good features. Each is brought to mean 0 and deviation 1 over the good images held out
-of training. The map is their sum. The score is their weighted sum, with weights that a logistic regression
+and the distances to the good features. Each is brought to mean 0 and deviation 1 over the good images held
+out of training. The distances of several memory banks stand for the image each by themselves, and then by
+their mean: what is small shows in the finest alone, and would drown in a sum of maps.
+
+The map is the sum of the components. The score is their weighted sum, with weights that a logistic regression
 finds between held-out good images and synthetic anomalies on them (stacking, Wolpert 1992): a component that
 does not help there gets no weight. No image with a real defect is needed.
 
@@ -14,7 +17,7 @@ high for the product, whatever the image shows.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -26,7 +29,7 @@ from edgead.errors import UsageError
 from edgead.models.features.resize import resize_bilinear
 from edgead.models.scoring.components import ScoreComponents
 from edgead.models.scoring.product_classifier import ProductClassifier
-from edgead.models.scoring.scales import Scales, blended, good_scale, with_common_deviation
+from edgead.models.scoring.scales import Scale, Scales, blended, good_scale, with_common_deviation
 from edgead.records import record_from
 
 HIGHEST = "highest"
@@ -129,10 +132,22 @@ def _scaled(
         residual = _sum_residuals(components, scales)
         maps.append(rule.map_weights[1] * residual)
         pooled[1] = scales.pooled_residuals(pool_highest(residual, rule.top_share))
-    if components.distances is not None:
-        maps.append(rule.map_weights[2] * _enlarged(scales.distances(components.distances), components.size))
-        pooled[2] = scales.pooled_distances(_pooled_distances(components.distances, rule))
+    if components.distances:
+        far = _mean(_enlarged(s(d), components.size) for s, d in _pairs(scales.distances, components))
+        maps.append(rule.map_weights[2] * far)
+        pooled[2] = _mean(
+            s(_pooled_distances(d, rule)) for s, d in _pairs(scales.pooled_distances, components)
+        )
     return maps, pooled
+
+
+def _pairs(scales: Sequence[Scale], components: ScoreComponents) -> Iterator[tuple[Scale, Tensor]]:
+    return zip(scales, components.distances, strict=True)
+
+
+def _mean(parts: Iterable[Tensor]) -> Tensor:
+    first, *others = parts
+    return sum(others, first) / (1 + len(others)) if others else first
 
 
 def _pooled_distances(distances: Tensor, rule: ScoreRule) -> Tensor:
@@ -195,10 +210,8 @@ def _fitted_scales(rule: ScoreRule, components: ScoreComponents) -> Scales:
     if components.residuals:
         pooled = pool_highest(_sum_residuals(components, scales), rule.top_share)
         scales = replace(scales, pooled_residuals=good_scale(pooled))
-    if components.distances is not None:
-        own = good_scale(_pooled_distances(components.distances, rule))
-        scales = replace(scales, distances=good_scale(components.distances), pooled_distances=own)
-    return scales
+    own = tuple(good_scale(_pooled_distances(one, rule)) for one in components.distances)
+    return replace(scales, distances=tuple(map(good_scale, components.distances)), pooled_distances=own)
 
 
 def _sum_residuals(components: ScoreComponents, scales: Scales) -> Tensor:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
 
 import torch
 from torch import Tensor
+
+from edgead.models.scoring.components import ScoreComponents
 
 _PRIOR_IMAGES = 8  # weight, in images, of the deviation within all products in each product's own
 
@@ -41,22 +44,30 @@ class Scales:
 
     residuals: tuple[Scale, ...] = ()
     logits: Scale = Scale()
-    distances: Scale = Scale()
+    distances: tuple[Scale, ...] = ()  # of each memory bank
     pooled_logits: Scale = Scale()
     pooled_residuals: Scale = Scale()
-    pooled_distances: Scale = Scale()
+    pooled_distances: tuple[Scale, ...] = ()  # of each memory bank
+
+    @classmethod
+    def like(cls, components: ScoreComponents, scale: Scale) -> Scales:
+        """The same scale for each of these components."""
+        banks = (scale,) * len(components.distances)
+        return cls((scale,) * len(components.residuals), scale, banks, scale, scale, banks)
 
     @property
     def all(self) -> tuple[Scale, ...]:
-        """The residuals' scales first, then the others in the order of the fields."""
-        return *self.residuals, *(getattr(self, item.name) for item in fields(self)[1:])
+        """Every scale, in the order of the fields."""
+        return tuple(scale for item in fields(self) for scale in _several(getattr(self, item.name)))
 
-    @classmethod
-    def of(cls, scales: Iterable[Scale]) -> Scales:
-        """From the scales in the order of `all`."""
-        given = tuple(scales)
-        first = len(given) - (len(fields(cls)) - 1)
-        return cls(given[:first], *given[first:])
+    def filled(self, scales: Iterable[Scale]) -> Scales:
+        """Other scales, in the order of `all`, in the places of these."""
+        given = list(scales)
+        counts = [len(_several(getattr(self, item.name))) for item in fields(self)]
+        ends = list(itertools.accumulate(counts))
+        groups = [tuple(given[end - count : end]) for end, count in zip(ends, counts, strict=True)]
+        residuals, (logits,), distances, (pooled_logits,), (pooled_residuals,), pooled_distances = groups
+        return Scales(residuals, logits, distances, pooled_logits, pooled_residuals, pooled_distances)
 
 
 def good_scale(values: Tensor) -> Scale:
@@ -75,7 +86,7 @@ def blended(shares: Tensor, products: Sequence[Scales]) -> Scales:
     figures = torch.tensor([_figures(scales) for scales in products])
     columns = (shares @ figures.to(shares)).unbind(dim=1)
     pairs = zip(columns[::2], columns[1::2], strict=True)
-    return Scales.of(ScaleOfImages(means=means, deviations=deviations) for means, deviations in pairs)
+    return products[0].filled(ScaleOfImages(means=m, deviations=d) for m, d in pairs)
 
 
 def with_common_deviation(products: Sequence[Scales], counts: Sequence[int]) -> list[Scales]:
@@ -86,7 +97,11 @@ def with_common_deviation(products: Sequence[Scales], counts: Sequence[int]) -> 
     common = (images * variances).sum(dim=0) / images.sum()
     deviations = ((images * variances + _PRIOR_IMAGES * common) / (images + _PRIOR_IMAGES)).sqrt()
     rows = zip(figures[:, ::2].tolist(), deviations.tolist(), strict=True)
-    return [Scales.of(map(Scale, means, own)) for means, own in rows]
+    return [products[0].filled(map(Scale, means, own)) for means, own in rows]
+
+
+def _several(value: Scale | tuple[Scale, ...]) -> tuple[Scale, ...]:
+    return value if isinstance(value, tuple) else (value,)
 
 
 def _figures(scales: Scales) -> list[float]:

@@ -34,6 +34,7 @@ PUBLISHED = replace(
     inverted_stages=(1, 2),
     widths=(8, 8),
     bank_stages=(),
+    detail_stages=(),
     backbone="resnet18",
 )
 

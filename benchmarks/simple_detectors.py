@@ -22,10 +22,10 @@ from edgead.datasets.thumbnails import ThumbnailControl, thumbnail_control
 from edgead.evaluation.evaluator import Evaluation, evaluate_samples
 from edgead.images import read_image, resize_image
 from edgead.map_and_score import MapAndScore
-from edgead.metrics import AU_PRO, CAUGHT_AT_01, CAUGHT_AT_2, IMAGE_AUROC, PIXEL_AP, Metric
+from edgead.metrics import AU_PRO, CAUGHT_AT_0_1_PERCENT, CAUGHT_AT_2_PERCENT, IMAGE_AUROC, PIXEL_AP, Metric
 from edgead.models.backbones import build_backbone
 
-FIGURES: tuple[Metric, ...] = (IMAGE_AUROC, CAUGHT_AT_2, CAUGHT_AT_01, AU_PRO, PIXEL_AP)
+FIGURES: tuple[Metric, ...] = (IMAGE_AUROC, CAUGHT_AT_2_PERCENT, CAUGHT_AT_0_1_PERCENT, AU_PRO, PIXEL_AP)
 BACKBONE, BANK = "efficientnet_lite0", 8000
 _SIDE = 256
 _STAGES = (2, 3, 4)

@@ -100,7 +100,7 @@ def _summarise(report: CompileReport) -> None:
     click.echo(f"On {report.measured_on}:")
     for name, before in report.float_figures.items():
         after = report.compiled_figures.get(name)
-        click.echo(f"  {name:<12} {_figure(before)} -> {_figure(after)}")
+        click.echo(f"  {name:<23} {_figure(before)} -> {_figure(after)}")
     for cost in report.reverted:
         click.echo(f"  back in float: {cost.name} (alone it moves the maps by {cost.error:.1%})")
 

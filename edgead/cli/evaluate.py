@@ -109,6 +109,8 @@ def command(
         _print(answer, report_path)
         if control is not None:
             _print_control(control)
+    if control is not None and control.warning:
+        click.echo(f"Warning: {control.warning}", err=True)
 
 
 def _answer(model: OpenedModel, dataset: ImageDataset, evaluation: Evaluation) -> dict[str, Any]:
@@ -162,12 +164,12 @@ def _print(answer: dict[str, Any], report: Path | None) -> None:
     bad = answer["anomalous_images"]
     click.echo(f"{answer['model']}\n{answer['data']}: {answer['images'] - bad} good, {bad} defective images")
     for name, value in answer["metrics"].items():
-        click.echo(f"  {name:<14} {_figure(value)}")
+        click.echo(f"  {name:<23} {_figure(value)}")
     click.echo(_verdicts(answer["at_threshold"]))
     from edgead.metrics import IMAGE_AUROC
 
     for kind, found in answer["by_kind"].items():
-        click.echo(f"  {kind:<14} {found['count']:>5} images, image AUROC {_figure(found[IMAGE_AUROC.key])}")
+        click.echo(f"  {kind:<23} {found['count']:>5} images, image AUROC {_figure(found[IMAGE_AUROC.key])}")
     if report is not None:
         click.echo(f"Report: {report}")
 
@@ -175,8 +177,6 @@ def _print(answer: dict[str, Any], report: Path | None) -> None:
 def _print_control(control: ThumbnailControl) -> None:
     value = "not defined" if control.auroc is None else f"{control.auroc:.4f} (near 0.5: a clean split)"
     click.echo(f"Control, nearest training thumbnail without any network: image AUROC {value}")
-    if control.warning:
-        click.echo(f"Warning: {control.warning}", err=True)
 
 
 def _verdicts(at: dict[str, Any]) -> str:

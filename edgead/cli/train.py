@@ -142,7 +142,7 @@ def _print(run: Run) -> None:
     click.echo(f"{run.path}: {run.config.backbone}, {steps} steps in {run.seconds / 60:.1f} minutes")
     click.echo("Held-out good images and synthetic anomalies on them (not real defects):")
     for name, value in run.validation.items():
-        click.echo(f"  {name:<12} {'not defined' if value is None else format(value, '.4f')}")
+        click.echo(f"  {name:<23} {'not defined' if value is None else format(value, '.4f')}")
     grouping = run.grouping
     click.echo(
         f"Groups of good images ({grouping['found_by']}): {grouping['train']} trained, "

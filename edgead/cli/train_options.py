@@ -40,6 +40,7 @@ class TrainOptions:
             raise UsageError("Give --steps or --minutes, not both: one decides the other.")
         if self.textures is not None and not Path(self.textures).is_dir():
             raise UsageError(f"--textures: expected a folder of images, {self.textures} is none.")
+        from edgead.datasets.groups import resolved
         from edgead.models.families import model_family
         from edgead.training.settings import TrainSettings
 
@@ -53,6 +54,8 @@ class TrainOptions:
         names = ("steps", "batch", "learning_rate", "seed", "false_alarm_rate", "group_by")
         given = {name: getattr(self, name) for name in names} | {"texture_folder": self.textures}
         given |= _sources(self.synthesis, self.anomaly_set)
+        if self.group_by is not None:
+            given["group_by"] = resolved(self.group_by)
         wanted = {name: value for name, value in given.items() if value is not None}
         return replace(TrainSettings.of_preset(self.model, self.preset, model=model), **wanted)
 

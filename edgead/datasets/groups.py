@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +51,7 @@ class Groups:
     @property
     def largest(self) -> int:
         """How many samples the largest group has."""
-        return max(map(self.labels.count, set(self.labels)), default=0)
+        return max(Counter(self.labels).values(), default=0)
 
 
 def find_groups(samples: Sequence[Sample], group_by: str = BY_CONTENT) -> Groups:
@@ -79,6 +80,21 @@ def find_groups(samples: Sequence[Sample], group_by: str = BY_CONTENT) -> Groups
         tuple(range(len(samples))),
         f"each image alone: {alike.largest} of {len(samples)} look too alike to tell parts apart by content",
     )
+
+
+def resolved(group_by: str) -> str:
+    """`group_by` with the path of a .csv file made absolute, for a run that is used from another folder.
+
+    Raises DataError where that file is not there.
+    """
+    if not group_by.lower().endswith(".csv"):
+        return group_by
+    path = Path(group_by).resolve()
+    if not path.is_file():
+        raise DataError(
+            f"--group-by: there is no file {path}. Give the .csv file with the columns file and group."
+        )
+    return str(path)
 
 
 def near_duplicates(images: Thumbnails) -> tuple[int, ...]:

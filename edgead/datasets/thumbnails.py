@@ -24,6 +24,7 @@ SIDE = 48  # pixels
 _SAME_PICTURE, _SAME_REMAINDER = 0.9, 0.8
 _GREY = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
 _LEAST_NORM = 1e-6
+_ROWS_AT_ONCE = 1024  # of a matrix of cosines
 
 Vectors: TypeAlias = npt.NDArray[np.float32]
 
@@ -107,8 +108,10 @@ def thumbnail_control(dataset: ImageDataset) -> ThumbnailControl | None:
     known = thumbnails(sample.path for sample in dataset.train)
     seen = thumbnails((sample.path for sample in dataset.test), like=known)
     labels: npt.NDArray[np.bool_] = np.array([sample.is_anomalous for sample in dataset.test])
-    distances = 1.0 - (seen.pictures @ known.pictures.T).max(axis=1)
-    doubled: npt.NDArray[np.bool_] = np.any(seen.near(slice(None), known), axis=1)
+    starts = range(0, len(seen), _ROWS_AT_ONCE)
+    parts = [slice(start, start + _ROWS_AT_ONCE) for start in starts]
+    distances = np.concatenate([1.0 - (seen.pictures[rows] @ known.pictures.T).max(axis=1) for rows in parts])
+    doubled: npt.NDArray[np.bool_] = np.concatenate([seen.near(rows, known).any(axis=1) for rows in parts])
     both = bool(labels.any() and not labels.all())
     return ThumbnailControl(
         auroc=float(roc_auc_score(labels, distances)) if both else None,

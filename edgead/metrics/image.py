@@ -20,9 +20,9 @@ _NAMED = 5  # bad scores listed in a message before it says how many more
 class ImageMetrics:
     """How well scores separate good from anomalous images; every field is in 0..1 but the threshold.
 
-    `caught_at_2` and `caught_at_01` are the shares of anomalous images at or above the lowest score that at
-    most 2 % and 0.1 % of the good ones reach: what is left of them escapes. With fewer than 50 or 1000 good
-    images no good one may reach it.
+    `caught_at_2_percent` and `caught_at_0_1_percent` are the shares of anomalous images at or above the
+    lowest score that at most 2 % and 0.1 % of the good ones reach: what is left of them escapes. With fewer
+    than 50 or 1000 good images no good one may reach it.
 
     All are nan when only one class is present: a curve needs both, and a number such as 1.0 for the precision
     of images that are all anomalous would praise any model.
@@ -32,8 +32,8 @@ class ImageMetrics:
     ap: float
     f1_max: float
     threshold_at_f1_max: float
-    caught_at_2: float = math.nan
-    caught_at_01: float = math.nan
+    caught_at_2_percent: float = math.nan
+    caught_at_0_1_percent: float = math.nan
 
 
 def image_metrics(scores: npt.ArrayLike, labels: npt.ArrayLike) -> ImageMetrics:
@@ -56,8 +56,8 @@ def image_metrics(scores: npt.ArrayLike, labels: npt.ArrayLike) -> ImageMetrics:
         ap=float(metrics.average_precision_score(label, score)),
         f1_max=f1,
         threshold_at_f1_max=float(thresholds[best]),
-        caught_at_2=_caught(score, label, _FALSE_REJECTS[0]),
-        caught_at_01=_caught(score, label, _FALSE_REJECTS[1]),
+        caught_at_2_percent=_caught(score, label, _FALSE_REJECTS[0]),
+        caught_at_0_1_percent=_caught(score, label, _FALSE_REJECTS[1]),
     )
 
 

@@ -71,20 +71,20 @@ IMAGE_F1_MAX = Metric("image_f1_max", "image F1-max", "F1max_I", lambda m: m.ima
 PIXEL_AUROC = Metric("pixel_auroc", "pixel AUROC", "AUROC_P", _pixel("auroc"), True, True)
 PIXEL_AP = Metric("pixel_ap", "pixel AP", "AP_P", _pixel("ap"), True)
 # What a line asks: how many of the defects are caught where so many good parts may be rejected.
-CAUGHT_AT_2 = Metric(
-    "caught_at_2",
+CAUGHT_AT_2_PERCENT = Metric(
+    "caught_at_2_percent",
     "caught at 2 % false rejects",
     "TPR at 2 %",
-    lambda m: m.image.caught_at_2,
+    lambda m: m.image.caught_at_2_percent,
     is_summary=True,
     is_by_kind=True,
     is_optional=True,
 )
-CAUGHT_AT_01 = Metric(
-    "caught_at_01",
+CAUGHT_AT_0_1_PERCENT = Metric(
+    "caught_at_0_1_percent",
     "caught at 0.1 % false rejects",
     "TPR at 0.1 %",
-    lambda m: m.image.caught_at_01,
+    lambda m: m.image.caught_at_0_1_percent,
     is_summary=True,
     is_optional=True,
 )
@@ -113,8 +113,8 @@ ADER_METRICS: tuple[Metric, ...] = (
 METRICS: tuple[Metric, ...] = (
     *ADER_METRICS,
     Metric("pixel_f1_max", "pixel F1-max", "F1max_P exact", _pixel("f1_max"), True, is_optional=True),
-    CAUGHT_AT_2,
-    CAUGHT_AT_01,
+    CAUGHT_AT_2_PERCENT,
+    CAUGHT_AT_0_1_PERCENT,
     Metric("exact_f1", "mean pixel F1, exact", "mF1 exact", _grid("exact_f1"), is_optional=True),
     Metric("exact_recall", "mean recall, exact", "mAcc exact", _grid("exact_recall"), is_optional=True),
     Metric("exact_iou", "mean IoU, exact", "mIoU exact", _grid("exact_iou"), is_optional=True),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -58,6 +59,16 @@ def test_json_to_stdout_is_nothing_but_json(tmp_path, data):
     pytest.importorskip("openvino", reason="openvino is not installed")
     result = evaluate(write_tiny_bundle(tmp_path / "tiny.edgead"), data, "--json", "-")
     assert json.loads(result.stdout)["by_kind"]["spot"]["count"] == 3
+
+
+def test_a_leaking_split_is_warned_of_beside_json_too(tmp_path, data):
+    pytest.importorskip("openvino", reason="openvino is not installed")
+    for number in range(3):  # the same good parts in training and test
+        shutil.copy(data / f"train/good/{number}.png", data / f"test/good/{number}.png")
+    bundle = write_tiny_bundle(tmp_path / "tiny.edgead")
+    result = evaluate(bundle, data, "--json", "-")
+    assert json.loads(result.stdout)["thumbnail_control"]["good_share"] == 1
+    assert "Split by part" in result.stderr
 
 
 def test_good_images_alone_cannot_be_evaluated(tmp_path, data):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edgead.datasets import Sample, open_dataset, split_good
-from edgead.datasets.groups import EACH_ALONE, find_groups, joined, near_duplicates
+from edgead.datasets.groups import EACH_ALONE, find_groups, joined, near_duplicates, resolved
 from edgead.datasets.samples import ImageDataset
 from edgead.datasets.thumbnails import ThumbnailControl, thumbnail_control, thumbnails
 from edgead.errors import DataError, UsageError
@@ -170,3 +170,22 @@ def test_flat_images_are_like_no_other(tmp_path):
     for number in range(4):
         cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((64, 64), 40 * number, np.uint8))
     assert find_groups(open_dataset(tmp_path).train).count == 4
+
+
+def test_a_file_of_groups_is_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "lots.csv").write_text("file,group\na.png,1\n")
+    monkeypatch.chdir(tmp_path)
+    assert resolved("lots.csv") == str(tmp_path / "lots.csv")
+    assert [resolved(text) for text in ("image", r"lot-(\d+)")] == ["image", r"lot-(\d+)"]
+    with pytest.raises(DataError, match=r"no file .*lot\.csv"):
+        resolved("lot.csv")
+
+
+def test_the_control_in_parts_is_that_of_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for folder, parts in (("train/good", range(6)), ("test/good", range(4, 9)), ("test/bad", range(20, 25))):
+        _photographs(tmp_path / folder, parts)
+    dataset = open_dataset(tmp_path)
+    whole = thumbnail_control(dataset)
+    monkeypatch.setattr("edgead.datasets.thumbnails._ROWS_AT_ONCE", 2)
+    assert whole is not None
+    assert thumbnail_control(dataset) == whole

@@ -64,8 +64,8 @@ def test_bad_input(scores, labels, message):
 def test_what_is_caught_at_a_rate_of_false_rejects(good, bad, at_2: float, at_01: float):
     scores = [*good, *bad]
     found = image_metrics(scores, [False] * len(list(good)) + [True] * len(bad))
-    assert found.caught_at_2 == pytest.approx(at_2)
-    assert found.caught_at_01 == pytest.approx(at_01)
+    assert found.caught_at_2_percent == pytest.approx(at_2)
+    assert found.caught_at_0_1_percent == pytest.approx(at_01)
 
 
 def test_what_is_caught_is_the_roc_curve_at_that_rate():
@@ -76,5 +76,5 @@ def test_what_is_caught_is_the_roc_curve_at_that_rate():
     scores = np.round(random.normal(size=700) + labels, 1)
     false, true, _ = roc_curve(labels, scores, drop_intermediate=False)
     found = image_metrics(scores, labels)
-    assert found.caught_at_2 == pytest.approx(true[false <= 0.02].max())
-    assert found.caught_at_01 == pytest.approx(true[false <= 0.001].max())
+    assert found.caught_at_2_percent == pytest.approx(true[false <= 0.02].max())
+    assert found.caught_at_0_1_percent == pytest.approx(true[false <= 0.001].max())

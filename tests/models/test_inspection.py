@@ -191,6 +191,14 @@ def test_a_component_that_does_not_help_gets_no_weight():
     assert fitted.scales == rule.scales
 
 
+def test_a_component_that_helps_a_little_keeps_a_share():
+    """Synthetic anomalies say little of how far a component helps with real ones: it keeps its share."""
+    good = components_of(1, count=60)
+    rule = fit_rule(ScoreRule(score_weights=(1, 1, 0)), good)
+    fitted = fit_weights(rule, good, shifted(components_of(2, count=90), 9.0, 0.3, 0.0))
+    assert 0.25 < fitted.score_weights[1] < 0.5 < fitted.score_weights[0]
+
+
 def test_components_that_help_alike_weigh_alike():
     good = components_of(1, count=60)
     weights = [

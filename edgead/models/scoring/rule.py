@@ -6,8 +6,8 @@ out of training. The distances of several memory banks stand for the image each 
 their mean: what is small shows in the finest alone, and would drown in a sum of maps.
 
 The map is the sum of the components. The score is their weighted sum, with weights that a logistic regression
-finds between held-out good images and synthetic anomalies on them (stacking, Wolpert 1992): a component that
-does not help there gets no weight. No image with a real defect is needed.
+finds between held-out good images and synthetic anomalies on them (stacking, Wolpert 1992), drawn half way to
+equal ones: a component that does not help there gets no weight. No image with a real defect is needed.
 
 A model of several products has scales for each. The components of good images differ more between products
 than an anomaly changes them: in the scales of all products together the highest component is the one that is
@@ -180,8 +180,8 @@ def fit_weights(rule: ScoreRule, good: ScoreComponents, anomalous: ScoreComponen
     """Weigh the components by how they tell held-out good images from synthetic anomalies; the sum is 1.
 
     `rule` has its scales. A logistic regression of both sorts, which count alike however many there are of
-    each; a negative weight is none. Components of weight 0 stay out. Where no component helps, or there is
-    one alone, those that take part weigh the same.
+    each; a negative weight is none, and the others are drawn half way to equal ones. Components of weight 0
+    stay out. Where no component helps, or there is one alone, those that take part weigh the same.
     """
     from sklearn.linear_model import LogisticRegression
 
@@ -194,8 +194,11 @@ def fit_weights(rule: ScoreRule, good: ScoreComponents, anomalous: ScoreComponen
     regression = LogisticRegression(C=_INVERSE_REGULARISATION, class_weight="balanced")
     regression.fit(values.clamp(-_FURTHEST, _FURTHEST).cpu().numpy(), labels.cpu().numpy())
     found = [max(0.0, float(weight)) for weight in regression.coef_[0]]
-    total = sum(found)
-    shares = [weight / total for weight in found] if total > 0 else [1 / len(numbers)] * len(numbers)
+    total, helping = sum(found), sum(weight > 0 for weight in found)
+    if helping:  # half way to equal weights: what synthetic anomalies say of the line's defects is uncertain
+        shares = [(weight / total + 1 / helping) / 2 if weight > 0 else 0.0 for weight in found]
+    else:
+        shares = [1 / len(numbers)] * len(numbers)
     weights = [0.0, 0.0, 0.0]
     for number, share in zip(numbers, shares, strict=True):
         weights[number] = round(share, 4)

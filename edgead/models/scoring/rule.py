@@ -110,7 +110,7 @@ def fuse(components: ScoreComponents, rule: ScoreRule, scales: Scales | None = N
     `scales` are those of the images' products where they were found already.
     """
     scales = rule.scales_of(components.context) if scales is None else scales
-    maps, pooled = _scaled(components, rule, scales)
+    maps, pooled = scaled_components(components, rule, scales)
     weights = rule.score_weights
     scores = [_times(weights[number], value) for number, value in pooled.items() if weights[number]]
     if not scores:
@@ -120,10 +120,13 @@ def fuse(components: ScoreComponents, rule: ScoreRule, scales: Scales | None = N
     return F.relu(anomaly_map), functools.reduce(together, scores)
 
 
-def _scaled(
+def scaled_components(
     components: ScoreComponents, rule: ScoreRule, scales: Scales
 ) -> tuple[list[Tensor], dict[int, Tensor]]:
-    """The weighted maps, B h w, and by the number of its weight each component pooled, B, in deviations."""
+    """Maps B h w, each times its weight, and by number of its score weight each component pooled, B.
+
+    Both are in deviations of held-out good images.
+    """
     maps, pooled = [], {}
     if components.logits is not None:
         maps.append(rule.map_weights[0] * scales.logits(components.logits))
@@ -185,7 +188,9 @@ def fit_weights(rule: ScoreRule, good: ScoreComponents, anomalous: ScoreComponen
     """
     from sklearn.linear_model import LogisticRegression
 
-    rows = [_scaled(images, rule, rule.scales_of(images.context))[1] for images in (good, anomalous)]
+    rows = [
+        scaled_components(images, rule, rule.scales_of(images.context))[1] for images in (good, anomalous)
+    ]
     numbers = [number for number in rows[0] if rule.score_weights[number]]
     if not numbers:
         raise UsageError(f"No component of this model has a weight in its score: {rule.score_weights}.")

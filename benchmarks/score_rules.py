@@ -1,0 +1,71 @@
+"""What each component of a trained model's score reaches by itself, and what the score makes of them.
+
+    edgead train pcb/ --out runs/pcb --steps 1300
+    python benchmarks/score_rules.py pcb=runs/pcb=pcb/
+
+For development sets alone: a rule that is chosen by these figures has seen the test images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import numpy as np
+import torch
+from common import Row, json_option, report
+from torch import Tensor
+
+from edgead.datasets import open_dataset
+from edgead.evaluation.evaluator import Measurement
+from edgead.images import read_image, resize_image
+from edgead.metrics import CAUGHT_AT_2_PERCENT, IMAGE_AUROC, image_metrics
+from edgead.models.scoring.components import ScoreComponents
+from edgead.models.scoring.rule import ScoreRule, pool_highest, scaled_components
+from edgead.training.held_out import components_of_images
+from edgead.training.run import read_run
+
+_COMPONENTS = ("discriminator", "residuals", "distances")
+
+
+def scores_of(components: ScoreComponents, rule: ScoreRule) -> Iterator[tuple[str, Tensor]]:
+    """The name of each rule, and the scores that it gives the images, B."""
+    _, pooled = scaled_components(components, rule, rule.scales_of(components.context))
+    for number, values in pooled.items():
+        yield f"{_COMPONENTS[number]} alone", values
+    for number, distances in enumerate(components.distances):
+        yield f"distances of bank {number} alone", pool_highest(distances, rule.top_share)
+    yield "sum, equal weights", torch.stack(list(pooled.values())).sum(dim=0)
+    weights = ", ".join(f"{rule.score_weights[number]:.2f}" for number in pooled)
+    weighted = [rule.score_weights[number] * values for number, values in pooled.items()]
+    yield f"sum, weights {weights}", torch.stack(weighted).sum(dim=0)
+
+
+def rows_of(name: str, run_path: Path, data: Path) -> Iterator[Row]:
+    run, test = read_run(run_path), open_dataset(data).test
+    pictures = [read_image(sample.path) for sample in test]
+    images = np.stack([resize_image(one, run.height, run.width, rule=run.resize) for one in pictures])
+    components = components_of_images(run.model().network, images)
+    labels = [sample.is_anomalous for sample in test]
+    for rule, scores in scores_of(components, run.rule):
+        found = Measurement(image_metrics(scores.tolist(), labels), None)
+        for metric in (IMAGE_AUROC, CAUGHT_AT_2_PERCENT):
+            yield Row(f"{name}: {rule}, {metric.title}", metric.of(found), "", higher_is_better=True)
+
+
+@click.command(help=__doc__.split("\n", maxsplit=1)[0])
+@click.argument("subjects", nargs=-1, required=True, metavar="NAME=RUN=DATA...")
+@json_option
+def main(subjects: tuple[str, ...], json_path: str | None) -> None:
+    rows: list[Row] = []
+    for subject in subjects:
+        parts = subject.split("=")
+        if len(parts) != 3:
+            raise click.UsageError(f"{subject}: write NAME=RUN=DATA.")
+        rows += rows_of(parts[0], Path(parts[1]), Path(parts[2]))
+    report("score_rules", rows, json_path=json_path, quick=False, settings={})
+
+
+if __name__ == "__main__":
+    main()

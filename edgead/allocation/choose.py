@@ -50,15 +50,24 @@ def choose(
 ) -> Allocation:
     """The network of the highest discriminating power within the limits, among all input sizes of `power`.
 
-    A latency counts with the cost model's margin. Raises UsageError, which says what the least is and what
+    A latency counts with the cost model's margin. Where nothing with all detail banks of the base is within
+    the limits, they are left out, the finest first. Raises UsageError, which says what the least is and what
     holds it there, where nothing is within the limits.
     """
     columns = _columns(limits, costs)
     asked = tuple(columns.values())
-    found = list(_undominated(power, costs, space, columns))
-    chosen = best_within([one.candidate for one in found], asked)
-    if chosen is None:
+    wanted = space.base.detail_stages
+    for dropped in range(len(wanted) + 1):  # the finest first, which costs most
+        base = replace(space.base, detail_stages=wanted[dropped:])
+        found = list(_undominated(power, costs, replace(space, base=base), columns))
+        chosen = best_within([one.candidate for one in found], asked)
+        if chosen is not None:
+            break
+    else:
         raise UsageError(_unreachable(found, costs, limits, asked))
+    left_out = tuple(
+        f"no detail bank of stage {stage}: the limits leave no room for it" for stage in wanted[:dropped]
+    )
     one = next(one for one in found if one.candidate is chosen)
     here = costs.costs(one.config)
     prediction = costs.predict(one.config)
@@ -83,7 +92,7 @@ def choose(
         frontier=tuple(
             FrontierPoint(f.candidate.costs[0] * (1.0 + costs.margin), f.kept) for f in _rising(found)
         ),
-        notes=(*costs.notes, *_notes(strongest, found, limits, costs)),
+        notes=(*costs.notes, *left_out, *_notes(strongest, found, limits, costs)),
     )
 
 

@@ -53,6 +53,28 @@ def test_more_time_is_worth_no_less():
     assert 0 < kept[0] < kept[-1] <= 1
 
 
+def test_without_room_for_a_detail_bank_it_is_left_out():
+    power = known_power()
+    alone = replace(power, stages={2: power.stages[2]}, coverage={}, features={})
+
+    def of(limit: float) -> Allocation:
+        return choose(
+            {BASE.input_size: alone},
+            COSTS,
+            SPACE,
+            limits=Limits(latency_ms=limit),
+            target=TARGET,
+            precision="int8",
+        )
+
+    least = min(point.ms for point in of(1e3).frontier)
+    assert of(1.01 * least).config.detail_stages == (2,)
+    found = of(0.95 * least)
+    assert found.config.detail_stages == ()
+    assert any(note.startswith("no detail bank of stage 2") for note in found.notes)
+    assert found.promised_ms <= 0.95 * least
+
+
 def test_no_network_of_two_stages_is_better():
     # Everything that two stages allow, tried one by one.
     coarse = Space(BASE, 40)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,6 @@ from edgead.errors import UsageError
 if TYPE_CHECKING:
     from edgead.api.opened_model import OpenedModel
     from edgead.datasets import ImageDataset
-    from edgead.datasets.thumbnails import ThumbnailControl
     from edgead.evaluation.evaluator import Evaluation
     from edgead.report import ReportData
 
@@ -98,17 +97,18 @@ def command(
         )
     answer = _answer(model, dataset, evaluation)
     control = thumbnail_control(dataset)
+    said = () if control is None else tuple(filter(None, (control.text, control.warning)))
     answer["thumbnail_control"] = None if control is None else asdict(control)
     if report_path is not None:
         from edgead.report import write_report
 
-        write_report(report_path, _report_data(model, dataset, evaluation))
+        write_report(report_path, replace(_report_data(model, dataset, evaluation), notes=said))
     if json_path is not None:
         write_json(json_path, answer)
     if json_path != "-":
         _print(answer, report_path)
         if control is not None:
-            _print_control(control)
+            click.echo(control.text)
     if control is not None and control.warning:
         click.echo(f"Warning: {control.warning}", err=True)
 
@@ -172,11 +172,6 @@ def _print(answer: dict[str, Any], report: Path | None) -> None:
         click.echo(f"  {kind:<23} {found['count']:>5} images, image AUROC {_figure(found[IMAGE_AUROC.key])}")
     if report is not None:
         click.echo(f"Report: {report}")
-
-
-def _print_control(control: ThumbnailControl) -> None:
-    value = "not defined" if control.auroc is None else f"{control.auroc:.4f} (near 0.5: a clean split)"
-    click.echo(f"Control, nearest training thumbnail without any network: image AUROC {value}")
 
 
 def _verdicts(at: dict[str, Any]) -> str:

@@ -75,6 +75,12 @@ class ThumbnailControl:
     anomalous_share: float
 
     @property
+    def text(self) -> str:
+        """The control as one line."""
+        value = "not defined" if self.auroc is None else f"{self.auroc:.4f} (near 0.5: a clean split)"
+        return f"Control, nearest training thumbnail without any network: image AUROC {value}"
+
+    @property
     def warning(self) -> str:
         """What to know before the figures of this test are believed; "" where there is nothing."""
         if self.good_share > self.anomalous_share + _MORE_DUPLICATES:

@@ -66,7 +66,9 @@ def test_a_leaking_split_is_warned_of_beside_json_too(tmp_path, data):
     for number in range(3):  # the same good parts in training and test
         shutil.copy(data / f"train/good/{number}.png", data / f"test/good/{number}.png")
     bundle = write_tiny_bundle(tmp_path / "tiny.edgead")
-    result = evaluate(bundle, data, "--json", "-")
+    report = tmp_path / "report.html"
+    result = evaluate(bundle, data, "--json", "-", "--report", report)
+    assert "without any network" in report.read_text(encoding="utf-8")
     assert json.loads(result.stdout)["thumbnail_control"]["good_share"] == 1
     assert "Split by part" in result.stderr
 

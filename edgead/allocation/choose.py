@@ -1,4 +1,4 @@
-"""From what the channels tell and what parts cost to the best network within limits."""
+"""From what the channels show and what parts cost to the best network within limits."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class Camera:
                 if frame.is_whole: ...
 
     A live camera is read by a thread of its own, so that what waits is always the newest; others are read
-    when asked. `on_event` is told in words of each stall, failure and reconnection, by that thread. One
+    when asked. That thread calls `on_event` with the words of each stall, failure and reconnection. One
     reader; `stop` may be called by anybody, a signal handler included.
     """
 

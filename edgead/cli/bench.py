@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgead.cli.bench_options import BenchOptions
-from edgead.cli.bench_words import print_comparison, print_run, write_page
+from edgead.cli.bench_print import print_comparison, print_run, write_page
 from edgead.cli.options import engine_option, json_option, threads_option, write_json
 from edgead.cli.progress import progress_share
 from edgead.errors import DeadlineError, UsageError

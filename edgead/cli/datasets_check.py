@@ -32,7 +32,7 @@ def command(name: str, folder: Path, json_path: str | None) -> None:
     check = check_copy(folder, name)
     if json_path is not None:
         write_json(json_path, answer(check, folder))
-    tell(check, folder, quiet=json_path == "-")
+    print_check(check, folder, quiet=json_path == "-")
 
 
 def answer(check: Check, folder: Path) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def answer(check: Check, folder: Path) -> dict[str, Any]:
     }
 
 
-def tell(check: Check, folder: Path, *, quiet: bool = False) -> None:
+def print_check(check: Check, folder: Path, *, quiet: bool = False) -> None:
     """Print the check; raises DataError where the copy is not as published."""
     if check.differences:
         raise DataError(

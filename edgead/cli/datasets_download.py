@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from edgead.cli.datasets_check import answer, tell
+from edgead.cli.datasets_check import answer, print_check
 from edgead.cli.options import json_option, write_json
 from edgead.cli.progress import progress_share
 from edgead.errors import UsageError
@@ -61,4 +61,4 @@ def command(name: str, folder: Path, accept_licence: bool, json_path: str | None
     check = check_copy(target, name)
     if json_path is not None:
         write_json(json_path, {**answer(check, target), "archive": str(done.path), "sha256": done.sha256})
-    tell(check, target, quiet=quiet)
+    print_check(check, target, quiet=quiet)

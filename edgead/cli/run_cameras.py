@@ -79,7 +79,7 @@ def _sinks(destinations: Destinations) -> Iterator[Sink]:
     elif lines == "-":
         yield CallbackSink(lambda verdict: click.echo(verdict.to_line(), nl=False))
     else:
-        yield JsonLinesSink(lines, tell=_print_event)
+        yield JsonLinesSink(lines, on_event=_print_event)
     for address in destinations.addresses:
         yield open_sink(address, spool=destinations.spool, on_event=_print_event)
 

@@ -81,11 +81,11 @@ def command(
     from edgead.profiles.target import read_target
 
     base = read_target(target)
-    asked = _precisions(base, precisions)
+    wanted = _precisions(base, precisions)
     if models is not None and make_models is not None:
         raise UsageError("Give --models or --make-models, not both: one measures what the other made.")
     if make_models is not None:
-        _make(make_models, asked, **drawn)
+        _make(make_models, wanted, **drawn)
         click.echo(f"{make_models}: models to measure with --models on the device")
         return
     if out is None or out.suffix != ".toml":
@@ -94,7 +94,7 @@ def command(
         import tempfile
 
         with tempfile.TemporaryDirectory(prefix="edgead-measure-") as folder:
-            _make(Path(folder), asked, **drawn)
+            _make(Path(folder), wanted, **drawn)
             content = _measure(Path(folder), base, target, threads, clock, out)
     else:
         content = _measure(models, base, target, threads, clock, out)
@@ -108,14 +108,14 @@ def command(
         click.echo(f"Next: edgead train DATA --out RUN --target {out} --latency-ms X")
 
 
-def _precisions(base: Target, asked: tuple[str, ...]) -> tuple[str, ...]:
+def _precisions(base: Target, wanted: tuple[str, ...]) -> tuple[str, ...]:
     from edgead.errors import UnknownNameError
 
     possible = [name for name in base.precisions if name in ("int8", "f32")]
-    for name in asked:
+    for name in wanted:
         if name not in possible:
             raise UnknownNameError(f"precision to measure on {base.name}", name, possible)
-    return asked or tuple(possible)
+    return wanted or tuple(possible)
 
 
 def _make(folder: Path, precisions: Sequence[str], **drawn: Any) -> None:

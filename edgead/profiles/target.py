@@ -18,7 +18,7 @@ from edgead.profiles import list_data, read_data
 from edgead.profiles.figures import Figure, as_table, as_text, check_keys, known_name, read_figures
 
 PRECISIONS = ("bf16", "f16", "f32", "int8")
-OPTIONS = {"calibration": "the recipe that `edgead compile` uses unless told otherwise"}
+OPTIONS = {"calibration": "the recipe that `edgead compile` uses unless another is named"}
 DEVICE_FIGURES = {
     "memory_mb": "memory that the network can use, MB of 10^6 bytes",
     "compute_capability": "of an NVIDIA GPU",

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
 from edgead.errors import UnknownNameError, UsageError
 from edgead.plugins import entries, load
 from edgead.verdicts.mqtt import MqttSink
-from edgead.verdicts.sinks import Sink
+from edgead.verdicts.sinks import OnEvent, Sink
 
 GROUP = "edgead.verdict_sinks"
-OnEvent = Callable[[str], None]
 
 
 class SinkMaker(Protocol):
@@ -28,7 +26,7 @@ class SinkMaker(Protocol):
 
 
 def _mqtt(address: str, /, *, spool: Path, on_event: OnEvent) -> Sink:
-    return MqttSink(address, spool=spool, tell=on_event)
+    return MqttSink(address, spool=spool, on_event=on_event)
 
 
 SINK_KINDS: dict[str, SinkMaker] = {"mqtt": _mqtt, "mqtts": _mqtt}

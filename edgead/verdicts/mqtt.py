@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 from edgead.errors import EdgeadError, UsageError
 from edgead.installation import how_to_install
-from edgead.verdicts.sinks import Sink, SinkStatistics, Tell
+from edgead.verdicts.sinks import OnEvent, Sink, SinkStatistics
 from edgead.verdicts.spool import Spool
 from edgead.verdicts.verdict import Verdict
 
@@ -30,7 +30,7 @@ class MqttSink(Sink):
     Without a connection verdicts go to the folder `spool`, and from there to the broker once it is back, also
     by a later process. It holds at most `spool_bytes`; then the oldest are dropped and counted. The topic's
     neighbour `topic/status` says online or offline (retained; offline by the broker's own means as well).
-    A verdict may arrive twice after a lost connection: `source` and `sequence` tell.
+    A verdict may arrive twice after a lost connection: `source` and `sequence` show it.
     """
 
     def __init__(
@@ -39,11 +39,11 @@ class MqttSink(Sink):
         *,
         spool: str | Path,
         spool_bytes: int = DEFAULT_SPOOL_BYTES,
-        tell: Tell | None = None,
+        on_event: OnEvent | None = None,
     ) -> None:
         self._mqtt = _paho()
         self._target = _parse(address)
-        self._tell = tell or (lambda words: None)
+        self._on_event = on_event or (lambda words: None)
         self.statistics = SinkStatistics()
         self._spool = Spool(spool, max_bytes=spool_bytes)
         self.statistics.found = self.statistics.waiting = len(self._spool)
@@ -96,7 +96,7 @@ class MqttSink(Sink):
                     return
                 self._publish()
             except Exception as error:  # the thread lives on: verdicts that come later have their chance
-                self._tell(f"{self._target}: {error!r}.")
+                self._on_event(f"{self._target}: {error!r}.")
 
     def _take(self, line: bytes) -> None:
         with self._lock:
@@ -124,7 +124,7 @@ class MqttSink(Sink):
             try:
                 lines = self._spool.head()
             except OSError as error:
-                self._tell(f"{self._target}: the spool cannot be read ({error.strerror}).")
+                self._on_event(f"{self._target}: the spool cannot be read ({error.strerror}).")
                 return
             for line in lines:
                 self._add(line)
@@ -155,23 +155,23 @@ class MqttSink(Sink):
         if client is not self._client:
             return
         if reason.is_failure:
-            self._tell(f"{self._target}: the broker refuses the connection ({reason}).")
+            self._on_event(f"{self._target}: the broker refuses the connection ({reason}).")
             return
         self._is_connected, self._was_told_away = True, False
         client.publish(f"{self._target.topic}/status", "online", qos=1, retain=True)
         waiting = f"; {len(self._spool)} verdicts wait on disk" if len(self._spool) else ""
-        self._tell(f"{self._target}: connected{waiting}.")
+        self._on_event(f"{self._target}: connected{waiting}.")
 
     def _unreachable(self) -> None:
         if not self._was_told_away:
-            self._tell(f"{self._target}: no broker answers; verdicts go to disk.")
+            self._on_event(f"{self._target}: no broker answers; verdicts go to disk.")
         self._was_told_away = True
 
     def _disconnected(self, client: Any, reason: Any) -> None:
         if client is not self._client or not self._is_connected:
             return
         self.statistics.disconnects += 1
-        self._tell(f"{self._target}: connection lost ({reason}); verdicts go to disk.")
+        self._on_event(f"{self._target}: connection lost ({reason}); verdicts go to disk.")
         self._keep_pending()
         self._let_go()
         self._connect()
@@ -202,7 +202,7 @@ class MqttSink(Sink):
                 self.statistics.dropped += count
                 self.statistics.waiting -= count
             if not self._was_told_full:
-                self._tell(f"{self._target}: {why}; verdicts are dropped.")
+                self._on_event(f"{self._target}: {why}; verdicts are dropped.")
         self._was_told_full = bool(count) or (self._was_told_full and not self._is_connected)
 
     def _connect(self) -> None:

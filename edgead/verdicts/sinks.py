@@ -13,7 +13,7 @@ from types import TracebackType
 from edgead.errors import EdgeadError
 from edgead.verdicts.verdict import Verdict
 
-Tell = Callable[[str], None]
+OnEvent = Callable[[str], None]
 
 
 @dataclass
@@ -76,13 +76,13 @@ class CallbackSink(Sink):
 class JsonLinesSink(Sink):
     """Appends one line of JSON per verdict to a file, each at once.
 
-    When the disk is full, verdicts are dropped and counted, `tell` is told, and writing is tried again with
-    the next one; no half line stays in the file.
+    When the disk is full, verdicts are dropped and counted, `on_event` is called, and writing is tried again
+    with the next one; no half line stays in the file.
     """
 
-    def __init__(self, path: str | Path, *, tell: Tell | None = None) -> None:
+    def __init__(self, path: str | Path, *, on_event: OnEvent | None = None) -> None:
         self.statistics = SinkStatistics()
-        self._path, self._tell = Path(path), tell or (lambda words: None)
+        self._path, self._on_event = Path(path), on_event or (lambda words: None)
         self._is_failing = False
         try:
             self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
@@ -100,12 +100,14 @@ class JsonLinesSink(Sink):
         except OSError as error:
             self.statistics.dropped += 1
             if not self._is_failing:
-                self._tell(f"{self._path}: cannot be written ({error.strerror}); verdicts are dropped there.")
+                self._on_event(
+                    f"{self._path}: cannot be written ({error.strerror}); verdicts are dropped there."
+                )
             self._is_failing = True
             return
         self.statistics.delivered += 1
         if self._is_failing:
-            self._tell(
+            self._on_event(
                 f"{self._path}: can be written again; {self.statistics.dropped} verdicts were dropped."
             )
         self._is_failing = False

@@ -1,4 +1,4 @@
-"""Regions on an endless map: connected parts, each told once, however many strips it runs through."""
+"""Regions on an endless map: connected parts, each reported once, however many strips it runs through."""
 
 from __future__ import annotations
 

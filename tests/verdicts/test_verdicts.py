@@ -93,7 +93,7 @@ class TestJsonLines:
 
         monkeypatch.setattr(os, "write", write)
         told: list[str] = []
-        with JsonLinesSink(tmp_path / "a.jsonl", tell=told.append) as sink:
+        with JsonLinesSink(tmp_path / "a.jsonl", on_event=told.append) as sink:
             for number in range(5):
                 sink.send(verdict(number))
             room[0] = 10**6
@@ -111,7 +111,7 @@ class TestJsonLines:
     @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
     def test_a_disk_that_is_full_from_the_start(self):
         told: list[str] = []
-        with JsonLinesSink("/dev/full", tell=told.append) as sink:
+        with JsonLinesSink("/dev/full", on_event=told.append) as sink:
             sink.send(verdict(0))
         assert sink.statistics.dropped == len(told) == 1
 
@@ -302,7 +302,7 @@ class TestMqtt:
         """Killed in mid-stream: nothing waits for it, nothing is lost, the order is kept."""
         told: list[str] = []
         broker.start()
-        with self.sink(broker, tmp_path, tell=told.append) as sink:
+        with self.sink(broker, tmp_path, on_event=told.append) as sink:
             for number in range(100):
                 sink.send(verdict(number))
             wait_until(lambda: len(broker.received) == 100)
@@ -341,7 +341,7 @@ class TestMqtt:
 
     def test_a_spool_that_is_full_drops_the_oldest_and_counts(self, broker: Broker, tmp_path: Path):
         told: list[str] = []
-        with self.sink(broker, tmp_path, spool_bytes=300_000, tell=told.append) as sink:
+        with self.sink(broker, tmp_path, spool_bytes=300_000, on_event=told.append) as sink:
             for number in range(3000):
                 sink.send(verdict(number))
             wait_until(lambda: sink.statistics.dropped > 1000)
@@ -359,7 +359,7 @@ class TestMqtt:
             raise OSError(errno.ENOSPC, "No space left on device")
 
         told: list[str] = []
-        with self.sink(broker, tmp_path, tell=told.append) as sink:
+        with self.sink(broker, tmp_path, on_event=told.append) as sink:
             with monkeypatch.context() as patch:
                 patch.setattr("edgead.verdicts.sinks.os.write", write)
                 for number in range(20):

@@ -45,7 +45,7 @@ def draw_demo(
 
     `test_images` counts the good ones; of every kind of defect `defects_per_kind` follow, from clear to
     faint, with masks of exactly the pixels that the defect changes visibly. A folder that holds the same
-    drawing already is kept. `on_progress` is told pictures done and in all.
+    drawing already is kept. `on_progress` gets the pictures done and in all.
     Raises `UnknownNameError` for a product, `DataError` when a folder holds something else.
     """
     chosen = [_product(name) for name in dict.fromkeys(products)]

@@ -56,7 +56,7 @@ class CudaDevice:
 
     @property
     def name(self) -> str:
-        """The GPU's name as the driver tells it."""
+        """The GPU's name as the driver reports it."""
         return str(self._device.name())
 
     @property

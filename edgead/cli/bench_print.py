@@ -28,7 +28,7 @@ _COLUMNS = ("p50", "p90", "p99", "p99.9", "max")
 
 
 def print_run(report: Mapping[str, Any]) -> None:
-    """The latencies stage by stage, then what became of all, what the platform told, and the validity."""
+    """The latencies stage by stage, then what became of all, what the platform reported, and the validity."""
     bundle, engine, machine = report["bundle"], report["engine"], report["machine"]
     click.echo(f"{bundle['path']}: {bundle['precision']} on {engine['engine']} {engine['version']}")
     pins = report.get("pinned_cpus")
@@ -150,7 +150,7 @@ def _outcome(report: Mapping[str, Any]) -> list[str]:
 
 
 def _platform(report: Mapping[str, Any]) -> list[str]:
-    """What the platform told, each quantity from least to most, in the unit that its name ends with."""
+    """What the platform reported, each quantity from least to most, in the unit that its name ends with."""
     found = []
     if memory := report.get("memory"):
         found.append(
@@ -178,8 +178,10 @@ def _print_prediction(prediction: Mapping[str, Any]) -> None:
     if "missing" in prediction:
         click.echo(f"no prediction: {prediction['missing']}")
         return
-    told, measured = prediction["ms"], prediction["measured_ms"]
-    off = f"{told / measured - 1:+.1%}"
-    click.echo(f"predicted for the engine alone: {told:.3f} ms, {off} of the p50 ({prediction['basis']})")
+    predicted, measured = prediction["ms"], prediction["measured_ms"]
+    off = f"{predicted / measured - 1:+.1%}"
+    click.echo(
+        f"predicted for the engine alone: {predicted:.3f} ms, {off} of the p50 ({prediction['basis']})"
+    )
     for note in prediction["notes"]:
         click.echo(f"  {note}")

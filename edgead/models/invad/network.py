@@ -9,34 +9,31 @@ features whose distances count beside the inversion.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgead.models.backbones import Backbone, feature_info
-from edgead.models.features.detail_bank import DetailBank, detail_banks_of, fit_details
-from edgead.models.features.memory_bank import memory_bank_of
+from edgead.models.backbones import Backbone
+from edgead.models.banked_network import BankedNetwork
 from edgead.models.features.resize import resize_bilinear
 from edgead.models.features.selection import FeatureSelection
 from edgead.models.features.standardise import SelectedFeatures, fit_selections, folded_selections
 from edgead.models.invad.config import InvADConfig
 from edgead.models.invad.parts.compact import CompactDecoder, CompactFuser
 from edgead.models.invad.parts.style_modulation import StyleDecoder, StyleFuser
-from edgead.models.network import FeatureBatch, InspectionNetwork, Optimisation
+from edgead.models.network import FeatureBatch, Optimisation
 from edgead.models.scoring.components import ScoreComponents
 
 _LEAST_NORM = 1e-6
 
 
-class InvAD(InspectionNetwork):
+class InvAD(BankedNetwork):
     """Feature maps of a frozen backbone -> the same features, rebuilt from a narrow style."""
 
     config: InvADConfig
     learns_from_anomalies = False
     last_part = "decoder"
-    kept_in_float = ("/bank/*", "/details.*")  # edgead.compiler.distances rounds them, its own way
 
     def __init__(self, config: InvADConfig, backbone: Backbone, selection: FeatureSelection) -> None:
         super().__init__(config, backbone, selection)
@@ -53,20 +50,6 @@ class InvAD(InspectionNetwork):
         else:
             self.fuser = CompactFuser(channels, config.style_width, config.widths)
             self.decoder = CompactDecoder(channels, config.widths, blocks=config.blocks, size=size)
-        self.bank = memory_bank_of(
-            feature_info(config.backbone, config.stages),
-            config.bank_stages,
-            components=config.bank_components,
-            size=config.bank_size,
-            density=config.bank_density,
-        )
-        self.details = detail_banks_of(
-            feature_info(config.backbone, config.stages),
-            config.detail_stages,
-            config.input_size,
-            components=config.bank_components,
-            size=config.detail_size,
-        )
 
     @property
     def optimisation(self) -> Optimisation:
@@ -79,15 +62,12 @@ class InvAD(InspectionNetwork):
 
     @property
     def parts(self) -> dict[str, str]:
-        return {"select": "style", "fuser": "style", "decoder": "decoder", "bank": "bank", "details": "bank"}
+        return super().parts | {"select": "style", "fuser": "style", "decoder": "decoder"}
 
     def fit_good(self, chunks: Sequence[list[Tensor]], generator: torch.Generator) -> None:
         if self.config.standardised:
             fit_selections(self.select, [self.maps_of(self.config.inverted_stages, maps) for maps in chunks])
-        if self.bank is not None:
-            self.bank.fit([self.maps_of(self.config.bank_stages, maps) for maps in chunks], generator)
-        detailed = [self.maps_of(self.config.detail_stages, maps) for maps in chunks]
-        fit_details(self.details, detailed, generator)
+        super().fit_good(chunks, generator)
 
     def selected(self, maps: Sequence[Tensor]) -> list[Tensor]:
         """The features of the inverted stages: what is rebuilt."""
@@ -107,22 +87,13 @@ class InvAD(InspectionNetwork):
     def score_components(self, maps: Sequence[Tensor]) -> ScoreComponents:
         features = self.selected(maps)
         distance = cosine_distance(features, self.decoder(self.fuser(features)))
-        return ScoreComponents(None, [smoothed(distance)], self._distances(maps))
-
-    def _distances(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        """Those to the bank of joined stages, then those of each detail bank."""
-        joined = [] if self.bank is None else [self.bank(self.maps_of(self.config.bank_stages, maps))]
-        detailed = self.maps_of(self.config.detail_stages, maps)
-        return joined + [bank(m) for bank, m in zip(self.details, detailed, strict=True)]
+        return ScoreComponents(None, [smoothed(distance)], self.distances(maps))
 
     def fold(self) -> None:
         """Write the selections as 1 x 1 convolutions; drop what is constant and what is repeated."""
+        super().fold()
         self.select = folded_selections(self.select)
         self.decoder.fold()
-        if self.bank is not None:
-            self.bank = self.bank.without_repeated()
-        for detail in self.details:
-            cast(DetailBank, detail).fold()
 
 
 def cosine_distance(features: Sequence[Tensor], rebuilt: Sequence[Tensor]) -> Tensor:

@@ -10,20 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgead.errors import UsageError
-from edgead.models.backbones import Backbone, feature_info
-from edgead.models.features.detail_bank import DetailBank, detail_banks_of, fit_details
-from edgead.models.features.memory_bank import memory_bank_of
+from edgead.models.backbones import Backbone
+from edgead.models.banked_network import BankedNetwork
 from edgead.models.features.resize import resize_bilinear
 from edgead.models.features.selection import FeatureSelection
 from edgead.models.features.standardise import SelectedFeatures, fit_selections, folded_selections
-from edgead.models.network import FeatureBatch, InspectionNetwork, Optimisation
+from edgead.models.network import FeatureBatch, Optimisation
 from edgead.models.realnet.config import RealNetConfig
 from edgead.models.realnet.parts import DISCRIMINATORS, RECONSTRUCTIONS, RESIDUALS
 from edgead.models.realnet.parts.residual_selection import ResidualSelection
@@ -43,13 +41,12 @@ class RealNetOutput:
     differences: list[Tensor]
 
 
-class RealNet(InspectionNetwork):
+class RealNet(BankedNetwork):
     """Feature maps of a frozen backbone -> logits of an anomaly per cell of the map, reconstructions."""
 
     config: RealNetConfig
     learns_from_anomalies = True
     last_part = "discriminator"
-    kept_in_float = ("/bank/*", "/details.*")  # edgead.compiler.distances rounds them, its own way
 
     def __init__(self, config: RealNetConfig, backbone: Backbone, selection: FeatureSelection) -> None:
         super().__init__(config, backbone, selection)
@@ -65,25 +62,10 @@ class RealNet(InspectionNetwork):
         self.discriminator = DISCRIMINATORS[config.discriminator](
             2 * half or kept, config.discriminator_width
         )
-        self.bank = memory_bank_of(
-            feature_info(config.backbone, config.stages),
-            config.bank_stages,
-            components=config.bank_components,
-            size=config.bank_size,
-            density=config.bank_density,
-        )
-        self.details = detail_banks_of(
-            feature_info(config.backbone, config.stages),
-            config.detail_stages,
-            config.input_size,
-            components=config.bank_components,
-            size=config.detail_size,
-        )
 
     @property
     def parts(self) -> dict[str, str]:
-        parts = {"residual_selection": "selection", "discriminator": "discriminator"}
-        parts |= {"bank": "bank", "details": "bank"}
+        parts = super().parts | {"residual_selection": "selection", "discriminator": "discriminator"}
         for position, stage in enumerate(self.config.stages):
             for module in ("standardise", "reconstructions"):
                 parts[f"{module}.{position}"] = f"reconstruction {stage}"
@@ -95,10 +77,7 @@ class RealNet(InspectionNetwork):
 
     def fit_good(self, chunks: Sequence[list[Tensor]], generator: torch.Generator) -> None:
         fit_selections(self.standardise, chunks)
-        if self.bank is not None:
-            self.bank.fit([self.maps_of(self.config.bank_stages, maps) for maps in chunks], generator)
-        detailed = [self.maps_of(self.config.detail_stages, maps) for maps in chunks]
-        fit_details(self.details, detailed, generator)
+        super().fit_good(chunks, generator)
 
     def standardised(self, maps: Sequence[Tensor]) -> list[Tensor]:
         """The selected channels of each stage, standardised: the targets, for good images."""
@@ -137,22 +116,13 @@ class RealNet(InspectionNetwork):
         return ScoreComponents(
             logits=output.logits,
             residuals=[torch.log(square.mean(dim=1) + _LEAST_RESIDUAL) for square in squares],
-            distances=self._distances(maps),
+            distances=self.distances(maps),
         )
 
-    def _distances(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        """Those to the bank of joined stages, then those of each detail bank."""
-        joined = [] if self.bank is None else [self.bank(self.maps_of(self.config.bank_stages, maps))]
-        detailed = self.maps_of(self.config.detail_stages, maps)
-        return joined + [bank(m) for bank, m in zip(self.details, detailed, strict=True)]
-
     def fold(self) -> None:
-        """Write the selections as 1 x 1 convolutions; drop the bank's repeated prototypes."""
+        """Write the selections as 1 x 1 convolutions; drop the banks' repeated prototypes."""
+        super().fold()
         self.standardise = folded_selections(self.standardise)
-        if self.bank is not None:
-            self.bank = self.bank.without_repeated()
-        for detail in self.details:
-            cast(DetailBank, detail).fold()
 
 
 def _on_grid(residual: Tensor, size: tuple[int, int]) -> Tensor:

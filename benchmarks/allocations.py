@@ -33,6 +33,7 @@ _PRECISION = "int8"
 _WIDTH_SHARE = 0.4  # of the channels: what the default network's widths are, in the mean
 _LEAST_USED = 0.97  # of the budget: others get as much time as the plan
 _LARGEST_SCALE = 8.0  # of the paper's shares: at 1 / 8 the deepest stage is whole, at 8 all are
+_SKETCH_MS = 6.0  # the time per part that the product is sketched for
 
 
 def compare_allocations(
@@ -59,7 +60,7 @@ def compare_allocations(
                 power, costs, space, limits=Limits(latency_ms=latency), target=target, precision=_PRECISION  # noqa: B023
             )  # fmt: skip
 
-        for budget in budgets or _three(plan(1e3)):
+        for budget in budgets or three_budgets(plan(1e3)):
             chosen = plan(budget)
             networks = {
                 "chosen": chosen.config,
@@ -81,10 +82,11 @@ def compare_allocations(
     return _rows(found, how), {"trainings": found, "steps": steps, "target": target.name}
 
 
-def _three(plan: Allocation) -> list[float]:
-    from budget import three_budgets
-
-    return three_budgets(plan)
+def three_budgets(plan: Allocation) -> list[float]:
+    """Three between the least reachable and the sketch's, or half as much again where that is too little."""
+    least = min(point.ms for point in plan.frontier)
+    most = max(_SKETCH_MS, 1.5 * least)
+    return [round(least + share * (most - least), 2) for share in (0.25, 0.6, 1.0)]
 
 
 def proportional(chosen: Allocation, costs: CostModel, space: Space) -> RealNetConfig:

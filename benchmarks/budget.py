@@ -24,7 +24,7 @@ from typing import Any
 
 import click
 import numpy as np
-from allocations import compare_allocations
+from allocations import compare_allocations, three_budgets
 from common import ROOT, Row, json_option, quick_option, report
 
 from edgead.allocation.allocate import measure_information
@@ -52,7 +52,6 @@ except ModuleNotFoundError:  # Python 3.10
 DATA = ROOT.parent / "shared" / "data" / "mtd"
 TARGET = "intel-cpu"
 PRECISIONS = ("int8", "f32")
-SKETCH_MS = 6.0  # the time per part that the product is sketched for
 _TABLE_SEED, _HELD_OUT_SEED = 0, 1000
 
 
@@ -236,13 +235,6 @@ def plans_for(
         return choose(power, costs, space, limits=Limits(latency_ms=latency), target=target, precision="int8")
 
     return [plan(budget) for budget in budgets or three_budgets(plan(1e3))]
-
-
-def three_budgets(plan: Allocation) -> list[float]:
-    """Three between the least reachable and the sketch's, or half as much again where that is too little."""
-    least = min(point.ms for point in plan.frontier)
-    most = max(SKETCH_MS, 1.5 * least)
-    return [round(least + share * (most - least), 2) for share in (0.25, 0.6, 1.0)]
 
 
 def _plain(one: MeasuredNetwork) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -24,7 +25,7 @@ from edgead.metrics import CAUGHT_AT_2_PERCENT, IMAGE_AUROC, image_metrics
 from edgead.models.scoring.components import ScoreComponents
 from edgead.models.scoring.rule import ScoreRule, pool_highest, scaled_components
 from edgead.training.held_out import components_of_images
-from edgead.training.run import read_run
+from edgead.training.run import Run, read_run
 
 _COMPONENTS = ("discriminator", "residuals", "distances")
 
@@ -42,8 +43,8 @@ def scores_of(components: ScoreComponents, rule: ScoreRule) -> Iterator[tuple[st
     yield f"sum, weights {weights}", torch.stack(weighted).sum(dim=0)
 
 
-def rows_of(name: str, run_path: Path, data: Path) -> Iterator[Row]:
-    run, test = read_run(run_path), open_dataset(data).test
+def rows_of(name: str, run: Run, data: Path) -> Iterator[Row]:
+    test = open_dataset(data).test
     pictures = [read_image(sample.path) for sample in test]
     images = np.stack([resize_image(one, run.height, run.width, rule=run.resize) for one in pictures])
     components = components_of_images(run.model().network, images)
@@ -59,12 +60,15 @@ def rows_of(name: str, run_path: Path, data: Path) -> Iterator[Row]:
 @json_option
 def main(subjects: tuple[str, ...], json_path: str | None) -> None:
     rows: list[Row] = []
+    settings: dict[str, Any] = {}
     for subject in subjects:
         parts = subject.split("=")
         if len(parts) != 3:
             raise click.UsageError(f"{subject}: write NAME=RUN=DATA.")
-        rows += rows_of(parts[0], Path(parts[1]), Path(parts[2]))
-    report("score_rules", rows, json_path=json_path, quick=False, settings={})
+        run = read_run(parts[1])
+        settings[parts[0]] = {"steps": run.settings.steps, "seed": run.settings.seed, **run.grouping}
+        rows += rows_of(parts[0], run, Path(parts[2]))
+    report("score_rules", rows, json_path=json_path, quick=False, settings=settings)
 
 
 if __name__ == "__main__":

@@ -7,9 +7,9 @@ channels vary together. From that follow, without a constant chosen by hand:
 bits(m)     what the best m channels of a stage by their losses tell of the mask of the anomaly, in bits per
             cell: -1/2 log2(1 - R^2), R^2 the share of the mask's variance that a linear combination of their
             squared differences explains on pairs that it was not fitted on; the mutual information were all
-            Gaussian. The difference is to what the surroundings let one expect of the good part, for that is
-            what a reconstruction can know of it. Against the good part itself, shallow stages told five times
-            as much: their grain, which nothing predicts, did not count as noise.
+            Gaussian. The difference is to what is predicted of the good part from its surroundings, which is
+            all that a reconstruction has. Against the good part itself, shallow stages had five times as many
+            bits: their grain, which nothing predicts, did not count as noise.
 explained(m, w)  the share of the good features' variance that w of their principal components hold: a
             reconstruction of width w cannot, cell by cell, tell more than that of a good part from a bad one.
 coverage(N) the share of the variance of good features of other images that the nearest of N bank features

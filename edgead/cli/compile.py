@@ -95,12 +95,14 @@ def _tell(stage: StageReport) -> None:
 
 
 def _summarise(report: CompileReport) -> None:
+    from edgead.metrics import KEY_WIDTH
+
     click.echo(f"{report.path}: {report.megabytes:.2f} MB, {report.precision} on {report.engine}, ", nl=False)
     click.echo(f"{report.seconds:.0f} s, recipe {report.recipe}")
     click.echo(f"On {report.measured_on}:")
     for name, before in report.float_figures.items():
         after = report.compiled_figures.get(name)
-        click.echo(f"  {name:<23} {_figure(before)} -> {_figure(after)}")
+        click.echo(f"  {name:<{KEY_WIDTH}} {_figure(before)} -> {_figure(after)}")
     for cost in report.reverted:
         click.echo(f"  back in float: {cost.name} (alone it moves the maps by {cost.error:.1%})")
 

@@ -97,12 +97,12 @@ def command(
         )
     answer = _answer(model, dataset, evaluation)
     control = thumbnail_control(dataset)
-    said = () if control is None else tuple(filter(None, (control.text, control.warning)))
+    remarks = () if control is None else tuple(filter(None, (control.text, control.warning)))
     answer["thumbnail_control"] = None if control is None else asdict(control)
     if report_path is not None:
         from edgead.report import write_report
 
-        write_report(report_path, replace(_report_data(model, dataset, evaluation), notes=said))
+        write_report(report_path, replace(_report_data(model, dataset, evaluation), notes=remarks))
     if json_path is not None:
         write_json(json_path, answer)
     if json_path != "-":
@@ -163,13 +163,15 @@ def _report_data(model: OpenedModel, dataset: ImageDataset, evaluation: Evaluati
 def _print(answer: dict[str, Any], report: Path | None) -> None:
     bad = answer["anomalous_images"]
     click.echo(f"{answer['model']}\n{answer['data']}: {answer['images'] - bad} good, {bad} defective images")
-    for name, value in answer["metrics"].items():
-        click.echo(f"  {name:<23} {_figure(value)}")
-    click.echo(_verdicts(answer["at_threshold"]))
-    from edgead.metrics import IMAGE_AUROC
+    from edgead.metrics import IMAGE_AUROC, KEY_WIDTH
 
+    for name, value in answer["metrics"].items():
+        click.echo(f"  {name:<{KEY_WIDTH}} {_figure(value)}")
+    click.echo(_verdicts(answer["at_threshold"]))
     for kind, found in answer["by_kind"].items():
-        click.echo(f"  {kind:<23} {found['count']:>5} images, image AUROC {_figure(found[IMAGE_AUROC.key])}")
+        click.echo(
+            f"  {kind:<{KEY_WIDTH}} {found['count']:>5} images, image AUROC {_figure(found[IMAGE_AUROC.key])}"
+        )
     if report is not None:
         click.echo(f"Report: {report}")
 

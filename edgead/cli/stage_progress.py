@@ -37,7 +37,7 @@ def stage_progress(label: str = "") -> Iterator[Callable[[Progress], None]]:
 
 
 class _Stages:
-    """Notices where a stage begins; the first step told of may be far from 0 in a training that goes on."""
+    """Notices where a stage begins; the first step reported may be far from 0 in a training that goes on."""
 
     def __init__(self, label: str) -> None:
         self.prefix = f"{label}: " if label else ""
@@ -50,7 +50,7 @@ class _Stages:
             return
         if progress.stage != self.stage:
             self.close()
-            # A stage is told of after its first step, except those that tell of the whole at once.
+            # A stage is reported after its first step, except those that are reported as a whole.
             self.stage, self.first = progress.stage, max(0, progress.step - 1)
             self.begin(progress)
         self.show(progress)

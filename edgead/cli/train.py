@@ -138,11 +138,13 @@ def _answer(run: Run) -> dict[str, Any]:
 
 
 def _print(run: Run) -> None:
+    from edgead.metrics import KEY_WIDTH
+
     threshold, steps = run.threshold, run.settings.steps
     click.echo(f"{run.path}: {run.config.backbone}, {steps} steps in {run.seconds / 60:.1f} minutes")
     click.echo("Held-out good images and synthetic anomalies on them (not real defects):")
     for name, value in run.validation.items():
-        click.echo(f"  {name:<23} {'not defined' if value is None else format(value, '.4f')}")
+        click.echo(f"  {name:<{KEY_WIDTH}} {'not defined' if value is None else format(value, '.4f')}")
     grouping = run.grouping
     click.echo(
         f"Groups of good images ({grouping['found_by']}): {grouping['train']} trained, "

@@ -77,7 +77,7 @@ def _arguments(spec: QuantizationSpec, images: int) -> dict[str, Any]:
 
     # ONNX Runtime's fused convolutions fail on a scale per channel; TensorRT documents that it takes none.
     per_channel = spec.activations == "per-channel"
-    # NNCF averages the images' extremes unless told otherwise. Anomalies are the few images with large values
+    # NNCF averages the images' extremes by default. Anomalies are the few images with large values
     # in the residuals: averaged with good ones, their range is cut and they all score alike.
     ranges = RangeEstimatorParametersSet.MINMAX if spec.ranges == "maximum" else RangeEstimatorParameters()
     return {
@@ -109,7 +109,7 @@ def _overflow_fix(weight_range: str) -> str:
 
 
 def _import_nncf() -> Any:
-    """NNCF, without the usage reports that it sends to its makers unless told that it is under test.
+    """NNCF, without the usage reports that it sends to its makers unless its environment names a test.
 
     A factory's network is not for them. Each is sent by a process forked beside the threads of torch and
     OpenVINO, and the first writes an identity into the user's home. It is imported late because it is slow.
@@ -218,8 +218,8 @@ def squares(model: onnx.ModelProto) -> set[str]:
 def head_operations(model: onnx.ModelProto, layers: int) -> set[str]:
     """The operations with fewer than `layers` weighted layers behind them on every way to an output.
 
-    They stay in float because a map of 256 steps gives images with equal scores, and equal scores cannot
-    be told apart by any threshold.
+    They stay in float because a map of 256 steps gives images with equal scores, which no threshold
+    separates.
     """
     kept = set()
     # The weighted layers on the longest way from a tensor to an output.

@@ -127,6 +127,7 @@ METRICS: tuple[Metric, ...] = (
 SUMMARY: tuple[Metric, ...] = tuple(metric for metric in METRICS if metric.is_summary)
 GATED: tuple[Metric, ...] = (IMAGE_AUROC, AU_PRO)  # that quantization may lower by a limit alone
 BY_KIND: tuple[Metric, ...] = tuple(metric for metric in METRICS if metric.is_by_kind)
+KEY_WIDTH = max(len(metric.key) for metric in METRICS)  # of a column of keys in a terminal
 
 
 def figures(measured: MetricSource, metrics: Iterable[Metric] = METRICS) -> Figures:

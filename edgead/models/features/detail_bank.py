@@ -18,7 +18,7 @@ from edgead.models.backbones.base import FeatureInfo
 from edgead.models.features.memory_bank import MemoryBank
 
 _PRIOR_IMAGES = 10  # weight, in images, of what all places have in common
-_LEAST_DEVIATION = 1e-6
+_LEAST_DEVIATION = 1e-3  # of a squared distance of standardised features; less is rounding
 
 
 class DetailBank(nn.Module):

@@ -20,6 +20,8 @@ from edgead.device.machine import describe_machine, package_versions
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
+# A script's own folder is on the path, this one's parent is not; what tests import too is named from there.
+sys.path.append(str(ROOT))
 _PACKAGES = ("torch", "onnx", "onnxruntime", "openvino", "nncf", "numpy", "scikit-learn", "torchmetrics")
 
 json_option = click.option(

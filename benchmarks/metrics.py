@@ -11,19 +11,15 @@ from __future__ import annotations
 
 import gc
 import resource
-import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import click
 import cv2
 import numpy as np
+from common import Row, json_option, quick_option, report
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from benchmarks.common import Row, json_option, quick_option, report
 from edgead.metrics import PixelAccumulator, threshold_metrics
 
 SIDE, GRID = 256, 32

@@ -1,139 +1,204 @@
-"""How well the models that edgead trains and compiles find real defects, in float and in INT8.
+"""How well the models that edgead trains and compiles find real defects, beside the simplest detectors.
 
-    python benchmarks/accuracy.py                          # keeps its runs in runs/accuracy
-    python benchmarks/accuracy.py --ablation               # what each part is worth, and nothing else
-    python benchmarks/accuracy.py --without-siblings       # what a bank of the very parts does, likewise
-    python benchmarks/accuracy.py --data part=parts/ --minutes 20
+    python benchmarks/accuracy.py                          # six data sets; keeps its runs in runs/accuracy
+    python benchmarks/accuracy.py --only mtd-draw1         # one of them: share the work between processes
+    python benchmarks/accuracy.py --data part=parts/ --steps 2000 --seed 0 --seed 1
     python benchmarks/accuracy.py --quick
 
-Test images choose nothing: the last step is the one that is evaluated; the threshold and the accuracy gate
-use good images held out of training, and anomalies synthesised on them.
+Every data set is trained with the same settings and evaluated as it is trained and in INT8; the rivals of
+`simple_detectors` see the same images through the same backbone. The magnetic tiles are drawn three times,
+whole tiles to one side. Test images choose nothing: the last step is the one that is evaluated, threshold and
+accuracy gate use good images held out of training. What is finished in `--work` is not done again.
 """
 
 from __future__ import annotations
 
+import csv
+import json
 import statistics
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
-from ablation import ablate
-from common import ROOT, Row, json_option, quick_option, report
-from siblings import find_siblings
-from trainings import Compiled, Trained, Workshop, subset
+from accuracy_plot import plot
+from common import RESULTS, ROOT, Row, json_option, median_ms, quick_option, report, time_in_turns
+from simple_detectors import FIGURES, Reached, best_rival, detectors, figures_of, rivals_on
+from trainings import Workshop, subset
 
+import edgead
 from edgead.compiler.recipe import Recipe, load_recipe
 from edgead.datasets import open_dataset
+from edgead.evaluation.evaluator import Evaluation, evaluate_samples, predictor_from_inspector
+from edgead.evaluation.evaluator import predictor_from_module as predictor_from_model
+from edgead.images import read_image
+from edgead.metrics import AU_PRO, CAUGHT_AT_2_PERCENT, IMAGE_AUROC
+from edgead.training.run import Run
 from edgead.training.settings import TrainSettings
 
-DATA = {name: ROOT.parent / "shared" / "data" / name for name in ("mtd", "pcb")}
-# What is trained by default. A data set that is not listed gets the settings and the seed of "other".
-SEEDS = {"mtd": (0, 1), "pcb": (0,), "other": (0,)}
-SETTINGS: Mapping[str, TrainSettings] = {
-    "mtd": TrainSettings(steps=2600),
-    "pcb": TrainSettings(steps=2000),
-    "other": TrainSettings(steps=2600),
-}
-# (data, metric) -> (bar, goal)
+SHARED = ROOT.parent / "shared" / "data"
+SETS = ("mtd", "pcb", "kolektorsdd", "bsdata", "aitex_fabric03", "piped_brg01_rl")
+DRAWN = "mtd"  # the set whose groups are known: it is drawn anew, whole groups to one side
+DRAWS = 3  # the first is the set's own split
+STEPS = 1300
+STAGES = ("float", "int8")
+# (set, metric's key) -> (bar, goal), in INT8
 BARS = {
-    ("mtd", "image_auroc"): (0.95, 0.985),
-    ("mtd", "pixel_auroc"): (0.83, 0.92),
-    ("mtd", "au_pro"): (0.75, 0.88),
-    ("pcb", "image_auroc"): (0.95, 1.0),
+    ("mtd", IMAGE_AUROC.key): (0.90, 0.96),
+    ("mtd", AU_PRO.key): (0.82, 0.88),
+    ("mtd", CAUGHT_AT_2_PERCENT.key): (0.60, 0.85),
 }
-DROP_BAR, DROP_GOAL = 0.003, 0.001
-NAMES = {"image_auroc": "image AUROC", "pixel_auroc": "pixel AUROC", "au_pro": "AU-PRO"}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One split of one data set, and how its images are grouped."""
+
+    data: str  # name of the data set
+    draw: int
+    path: Path
+    group_by: str | None = None
+
+    @property
+    def name(self) -> str:
+        return f"{self.data}-draw{self.draw}" if self.draw else self.data
 
 
 @dataclass(frozen=True)
 class Result:
-    """One training on one data set, in float and compiled."""
+    """One training of one subject: its figures as trained and in INT8, and the rivals' on the same images."""
 
+    subject: str
     data: str
-    trained: Trained
-    compiled: Compiled
+    seed: int
+    minutes: float
+    figures: Mapping[str, Mapping[str, float | None]]  # by stage and metric's key
+    rejected: Mapping[str, int]  # good test images at or above the threshold, by stage
+    good: int
+    promised: float  # rate of false rejects that the threshold states
+    interval: tuple[float, float]  # of that rate
+    groups: int  # of held-out images
+    bundle: str  # name of the file in the folder of the runs
+    gate: str
+    rivals: Mapping[str, Mapping[str, float | None]]  # by rule and metric's key
+    control: float | None
 
-    def drop(self, metric: str) -> float | None:
-        """Float minus INT8 on the test images."""
-        before, after = self.trained.figures[metric], self.compiled.figures[metric]
-        return None if before is None or after is None else before - after
+    def drop(self, key: str) -> float:
+        return _known(self.figures["float"][key]) - _known(self.figures["int8"][key])
 
-    def to_json(self) -> dict[str, Any]:
-        compiled = {"metrics": self.compiled.figures, "by_kind": self.compiled.by_kind}
-        return {
-            "data": self.data,
-            "float": self.trained.to_json(),
-            "int8": {**compiled, "gate": self.compiled.gate},
-            "drops": {metric: self.drop(metric) for metric in NAMES},
-        }
+    def best_rival(self, key: str) -> tuple[float, str]:
+        return max((_known(figures[key]), rule) for rule, figures in self.rivals.items())
 
 
 @click.command(help=__doc__.split("\n", maxsplit=1)[0])
-@click.option("--data", "pairs", multiple=True, metavar="NAME=PATH", help="Data sets.  [default: mtd, pcb]")
+@click.option("--data", "pairs", multiple=True, metavar="NAME=PATH", help="Data sets.  [default: all six]")
+@click.option("--only", multiple=True, metavar="NAME", help="Of these, as mtd, mtd-draw1 or pcb.")
 @click.option("--work", default="runs/accuracy", show_default=True, metavar="DIR", help="Keeps the runs.")
-@click.option("--minutes", type=click.FloatRange(min=0.1), help="Of each training, instead of steps.")
-@click.option("--steps", type=click.IntRange(min=1), help="Of each training, instead of the table's.")
-@click.option("--seed", "seeds", multiple=True, type=int, help="Instead of the table's; share the work so.")
-@click.option("--ablation", is_flag=True, help="Measure what each part is worth, on the first data set.")
-@click.option(
-    "--ablation-steps",
-    type=click.IntRange(min=1),
-    default=300,
-    show_default=True,
-    help="Of each training of the ablation.",
-)
-@click.option("--without-siblings", is_flag=True, help="Train without images of tested parts.")
+@click.option("--steps", type=click.IntRange(min=1), default=STEPS, show_default=True, help="Of a training.")
+@click.option("--seed", "seeds", multiple=True, type=int, default=(0,), show_default=True)
+@click.option("--times", is_flag=True, help="Time one image each and plot; while nothing else runs.")
 @quick_option
 @json_option
 def main(
     pairs: tuple[str, ...],
+    only: tuple[str, ...],
     work: str,
-    minutes: float | None,
-    steps: int | None,
+    steps: int,
     seeds: tuple[int, ...],
-    ablation: bool,
-    ablation_steps: int,
-    without_siblings: bool,
+    times: bool,
     quick: bool,
     json_path: str | None,
 ) -> None:
-    data = _data(pairs)
     with tempfile.TemporaryDirectory(prefix="edgead-accuracy-") as temporary:
+        folder = Path(temporary if quick else work)
+        subjects = [one for one in _subjects(pairs, folder) if not only or {one.name, one.data} & {*only}]
+        if not subjects:
+            raise click.UsageError(
+                f"No data set of these names in {SHARED}. Give your own: --data NAME=PATH."
+            )
         if quick:
-            data, steps, work = _few_images(data, Path(temporary)), steps or 2, f"{temporary}/runs"
-        workshop = Workshop(Path(work), recipe=_recipe(quick=quick))
-        plan = _Plan(workshop, minutes=minutes, steps=steps, seeds=seeds, quick=quick)
-        first = next(iter(data))
-        details: Any
-        if ablation:
-            name, base = "ablation", replace(plan.settings(first, seed=0), steps=plan.steps or ablation_steps)
-            rows, details = ablate(workshop, data[first], base)
-        elif without_siblings:
-            name, (rows, details) = "siblings", plan.without_siblings(first, data[first])
-        else:
-            name, results = "accuracy", [r for n, path in data.items() for r in plan.results(n, path)]
-            rows, details = result_rows(results), [result.to_json() for result in results]
-            click.echo(_kinds(results))
-    report(name, rows, json_path=json_path, quick=quick, settings={"trainings": details})
+            subjects, seeds, steps = [_few_images(subjects[0], folder)], seeds[:1], 2
+        results = [
+            _result(one, TrainSettings(steps=steps, seed=seed), folder, quick=quick)
+            for one in subjects
+            for seed in seeds
+        ]
+        rows = list(result_rows(results))
+        if times:
+            milliseconds = _milliseconds(subjects[0], folder / results[0].bundle)
+            rows += [Row(f"one image: {name}", value, "ms p50") for name, value in milliseconds.items()]
+            plot(results, milliseconds, RESULTS / "accuracy.png")
+    each = [asdict(result) for result in results]
+    settings = {"steps": steps, "seeds": seeds, "results": each}
+    report("accuracy", rows, json_path=json_path, quick=quick, settings=settings)
 
 
-def _data(pairs: Sequence[str]) -> dict[str, Path]:
-    if not pairs:
-        found = {name: path for name, path in DATA.items() if path.is_dir()}
-        if not found:
-            raise click.UsageError(f"No data at {DATA['mtd'].parent}. Give your own: --data NAME=PATH.")
-        return found
-    given = {}
-    for pair in pairs:
-        name, separator, path = pair.partition("=")
-        if not separator or not name or not path:
-            raise click.UsageError(f"--data is written NAME=PATH; '{pair}' is not.")
-        given[name] = Path(path)
-    return given
+def _subjects(pairs: Sequence[str], work: Path) -> Iterator[Subject]:
+    if pairs:
+        for pair in pairs:
+            name, separator, path = pair.partition("=")
+            if not separator or not name or not path:
+                raise click.UsageError(f"--data is written NAME=PATH; '{pair}' is not.")
+            yield Subject(name, 0, Path(path))
+        return
+    for name in SETS:
+        path, groups = SHARED / name, SHARED / f"{name}_groups.json"
+        if not path.is_dir():
+            continue
+        if name != DRAWN or not groups.is_file():
+            yield Subject(name, 0, path)
+            continue
+        group_of = {file: str(group) for file, group in json.loads(groups.read_text()).items()}
+        table = _group_table(work / f"{name}-groups.csv", group_of)
+        yield Subject(name, 0, path, group_by=table)
+        for draw in range(1, DRAWS):
+            yield Subject(name, draw, drawn_split(work, path, group_of, draw=draw), group_by=table)
+
+
+def _group_table(path: Path, group_of: Mapping[str, str]) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("file", "group"), *sorted(group_of.items())])
+    return str(path.resolve())
+
+
+def drawn_split(work: Path, data: Path, group_of: Mapping[str, str], *, draw: int) -> Path:
+    """A folder of links: `data` with as many good test images, of other groups, none of which trains."""
+    dataset = open_dataset(data)
+    good = [*dataset.train, *(sample for sample in dataset.test if not sample.is_anomalous)]
+    wanted, chosen = len(good) - len(dataset.train), set[str]()
+    order = np.random.default_rng(draw).permutation(sorted(set(group_of.values())))
+    for group in order:
+        if sum(group_of[sample.path.name] in chosen for sample in good) >= wanted:
+            break
+        chosen.add(str(group))
+    root = work / f"{data.name}-draw{draw}-data"
+    for sample in good:
+        side = "test" if group_of[sample.path.name] in chosen else "train"
+        _link(sample.path, root / side / "good" / sample.path.name)
+    for sample in dataset.test:
+        if sample.is_anomalous:
+            _link(sample.path, root / sample.path.relative_to(data))
+            if sample.mask_path is not None:
+                _link(sample.mask_path, root / sample.mask_path.relative_to(data))
+    return root
+
+
+def _link(path: Path, place: Path) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if not place.is_symlink():
+        place.symlink_to(path.resolve())
+
+
+def _few_images(subject: Subject, folder: Path) -> Subject:
+    dataset = open_dataset(subject.path)
+    names = {sample.path.name for sample in dataset.train[:: max(1, len(dataset.train) // 16)]}
+    every = max(1, len(dataset.test) // 24)
+    few = subset(folder / "few", subject.path, train_names=names, test_every=every)
+    return replace(subject, path=few, group_by=None)
 
 
 def _recipe(*, quick: bool) -> Recipe:
@@ -144,138 +209,160 @@ def _recipe(*, quick: bool) -> Recipe:
     return replace(recipe.with_max_drop(1.0), calibration=few)  # hardly trained: there is nothing to gate
 
 
-def _few_images(data: Mapping[str, Path], folder: Path) -> dict[str, Path]:
-    """A few images of the first data set: enough to see that everything works."""
-    name, path = next(iter(data.items()))
-    dataset = open_dataset(path)
-    names = {sample.path.name for sample in dataset.train[:: max(1, len(dataset.train) // 16)]}
-    every = max(1, len(dataset.test) // 24)
-    return {name: subset(folder / name, path, train_names=names, test_every=every)}
-
-
-class _Plan:
-    """Which settings a training gets."""
-
-    def __init__(
-        self,
-        workshop: Workshop,
-        *,
-        minutes: float | None,
-        steps: int | None,
-        seeds: Sequence[int],
-        quick: bool,
-    ) -> None:
-        self.workshop, self.minutes, self.steps = workshop, minutes, steps
-        self.seeds, self.quick = seeds, quick
-
-    def settings(self, name: str, *, seed: int) -> TrainSettings:
-        settings = replace(SETTINGS.get(name, SETTINGS["other"]), seed=seed)
-        if self.quick:
-            settings = replace(settings, selection_batches=1, batch=4)
-        return replace(settings, steps=self.steps) if self.steps else settings
-
-    def results(self, name: str, path: Path) -> list[Result]:
-        seeds = (self.seeds or SEEDS.get(name, SEEDS["other"]))[: 1 if self.quick else None]
-        return [self.result(name, path, seed=seed) for seed in seeds]
-
-    def result(self, name: str, path: Path, *, seed: int) -> Result:
-        minutes = None if self.steps else self.minutes
-        settings = self.settings(name, seed=seed)
-        trained = self.workshop.trained(path, settings, label=f"{name}-seed{seed}", minutes=minutes)
-        return Result(name, trained, self.workshop.compiled(trained.run, path))
-
-    def without_siblings(self, name: str, path: Path) -> tuple[list[Row], dict[str, Any]]:
-        """Train without the images that show a part of the good test images, all else as in `results`.
-
-        And without as many drawn at random, to tell what siblings do from what fewer images do.
-        """
-        settings = self.settings(name, seed=(self.seeds or SEEDS.get(name, SEEDS["other"]))[0])
-        kept, counts = _without_siblings(path)
-        rows: list[Row] = []
-        details: dict[str, Any] = {"counts": counts}
-        for title, names in kept.items():
-            label = f"{name}-{title.replace(' ', '-')}"
-            root = subset(self.workshop.folder / f"{label}-data", path, train_names=names)
-            trained = self.workshop.trained(root, settings, label=label)
-            details[title] = trained.to_json()
-            rows += [
-                Row(f"{name} {title}, {NAMES[metric]}", trained.figures[metric], "", None, None, True, counts)
-                for metric in NAMES
-            ]
-        return rows, details
-
-
-def _without_siblings(path: Path) -> tuple[dict[str, set[str]], str]:
-    """Names of the training images that are kept, by what is left out; and what was found, in words."""
-    dataset = open_dataset(path)
-    train = [sample.path for sample in dataset.train]
-    good = [sample.path for sample in dataset.test if not sample.is_anomalous]
-    found = find_siblings(good, train)
-    hit = {other.name for others in found.values() for other in others}
-    every = sorted(other.name for other in train)
-    drawn = np.random.default_rng(0).permutation(len(every))[: len(hit)]
-    counts = (
-        f"{sum(map(bool, found.values()))} of {len(good)} good test images have siblings among the training "
-        f"images; {len(hit)} of {len(train)} are left out"
+def _result(subject: Subject, settings: TrainSettings, work: Path, *, quick: bool) -> Result:
+    if subject.group_by is not None:
+        settings = replace(settings, group_by=subject.group_by)
+    if quick:
+        settings = replace(settings, selection_batches=1, batch=4)
+    workshop = Workshop(work, recipe=_recipe(quick=quick))
+    run = workshop.run(subject.path, settings, label=f"{subject.name}-seed{settings.seed}")
+    bundle, gate = workshop.bundle(run)
+    kept = bundle.with_suffix(".figures.json")
+    if kept.exists():
+        return Result(**json.loads(kept.read_text(encoding="utf-8")))
+    test = open_dataset(subject.path).test
+    model = predictor_from_model(run.model(), height=run.height, width=run.width, rule=run.resize)
+    with edgead.open(bundle) as inspector:
+        found = {
+            "float": evaluate_samples(model, test),
+            "int8": evaluate_samples(predictor_from_inspector(inspector), test),
+        }
+    rivals, control = _rivals(subject, work)
+    result = Result(
+        subject=subject.name,
+        data=subject.data,
+        seed=settings.seed,
+        minutes=run.seconds / 60,
+        figures={stage: figures_of(one) for stage, one in found.items()},
+        rejected={stage: _rejected(one, run) for stage, one in found.items()},
+        good=sum(not sample.is_anomalous for sample in test),
+        promised=run.threshold.false_alarm_rate,
+        interval=(run.threshold.interval_low, run.threshold.interval_high),
+        groups=run.threshold.good_groups,
+        bundle=bundle.name,
+        gate=gate,
+        rivals=rivals,
+        control=control,
     )
-    kept = {
-        "without siblings": set(every) - hit,
-        "without as many at random": set(every) - {every[number] for number in drawn},
-    }
-    return kept, counts
+    kept.write_text(json.dumps(asdict(result)), encoding="utf-8")
+    return result
 
 
-def result_rows(results: Sequence[Result]) -> list[Row]:
-    """The claims: means over seeds in float and INT8, and the worst drop of any training."""
-    rows = []
-    for name in dict.fromkeys(result.data for result in results):
-        own = [result for result in results if result.data == name]
-        for metric, title in NAMES.items():
-            bar, goal = BARS.get((name, metric), (None, None))
-            for stage in ("float", "INT8"):
-                values = [_figures(result, stage)[metric] for result in own]
-                how = f"{_training(own)}; each {', '.join(map(_four, values))}"
-                rows.append(Row(f"{name} {title}, {stage}", _mean(values), "", bar, goal, True, how))
-    for metric in ("image_auroc", "au_pro"):
-        drops = {_label(result): result.drop(metric) for result in results}
-        known = [drop for drop in drops.values() if drop is not None]
-        how = "float minus INT8 on the test images: " + ", ".join(f"{n} {_four(d)}" for n, d in drops.items())
-        claim = f"worst drop of {NAMES[metric]} to INT8"
-        rows.append(Row(claim, max(known, default=None), "", DROP_BAR, DROP_GOAL, how=how))
-    return rows
+def _rejected(found: Evaluation, run: Run) -> int:
+    threshold = run.threshold.score
+    return sum(record.score >= threshold for record in found.records if not record.is_anomalous)
 
 
-def _figures(result: Result, stage: str) -> dict[str, float | None]:
-    return result.trained.figures if stage == "float" else result.compiled.figures
+def _rivals(subject: Subject, work: Path) -> tuple[dict[str, Any], float | None]:
+    """The rivals' figures by rule, and the control's image AUROC; computed once for each subject."""
+    kept = work / f"{subject.name}-rivals.json"
+    if not kept.exists():
+        reached, control = rivals_on(open_dataset(subject.path))
+        found = {one.rival: one.figures for one in reached}
+        content = {"rivals": found, "control": None if control is None else control.auroc}
+        kept.write_text(json.dumps(content), encoding="utf-8")
+    content = json.loads(kept.read_text(encoding="utf-8"))
+    return content["rivals"], content["control"]
 
 
-def _training(results: Sequence[Result]) -> str:
-    each = [f"seed {r.trained.run.settings.seed}: {r.trained.run.settings.steps} steps in "
-            f"{r.trained.run.seconds / 60:.1f} min" for r in results]  # fmt: skip
-    return "last step, no checkpoint chosen; " + ", ".join(each)
+def _milliseconds(subject: Subject, bundle: Path) -> dict[str, float]:
+    """Median times of one image in turns: ours in INT8, and the rivals as they are, torch in float32."""
+    dataset = open_dataset(subject.path)
+    image = read_image(dataset.test[0].path)
+    rivals = detectors(dataset.train)
+    with edgead.open(bundle) as inspector:
+        calls: dict[str, Callable[[], object]] = {"edgead, INT8": lambda: inspector.inspect(image)}
+        for name, call in rivals.items():
+            calls[f"{name}, torch"] = lambda call=call: call(image)  # type: ignore[misc]
+        taken = time_in_turns(calls, rounds=20)
+    return {name: median_ms(samples) for name, samples in taken.items()}
 
 
-def _label(result: Result) -> str:
-    return f"{result.data} seed {result.trained.run.settings.seed}"
+def result_rows(results: Sequence[Result]) -> Iterator[Row]:
+    """The claims: each set, the means over sets, the worst set, thresholds, drops and times of training."""
+    by_set = {name: [r for r in results if r.data == name] for name in dict.fromkeys(r.data for r in results)}
+    for name, own in by_set.items():
+        yield from _set_rows(name, own)
+    yield from _summary_rows(by_set)
+    yield from _threshold_rows(results)
+    for metric in (IMAGE_AUROC, AU_PRO):
+        drops = {f"{r.subject} seed {r.seed}": r.drop(metric.key) for r in results}
+        how = "float minus INT8: " + ", ".join(f"{name} {drop:+.4f}" for name, drop in drops.items())
+        mean, worst = statistics.fmean(drops.values()), max(drops.values())
+        yield Row(f"mean drop of {metric.title} to INT8", mean, "", 0.003, 0.001, how=how)
+        yield Row(f"worst drop of {metric.title} to INT8", worst, "", 0.01, 0.001, how=how)
+    yield Row("longest training", max(r.minutes for r in results), "min", 30, 10, how="one process")
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return statistics.fmean(known) if known else None
+def _set_rows(name: str, own: Sequence[Result]) -> Iterator[Row]:
+    how = "; ".join(f"{r.subject} seed {r.seed}: {_both_stages(r)}" for r in own)
+    for stage in STAGES:
+        for metric in FIGURES:
+            bar, goal = BARS.get((name, metric.key), (None, None)) if stage == "int8" else (None, None)
+            claim = f"{name}: {_title(stage)}, {metric.title}"
+            yield Row(claim, _ours(own, stage, metric.key), "", bar, goal, True, how)
+    for metric in (IMAGE_AUROC, AU_PRO):
+        rules = ", ".join(sorted({r.best_rival(metric.key)[1] for r in own}))
+        yield Row(f"{name}: best rival, {metric.title}", _best(own, metric.key), "", None, None, True, rules)
+    controls = [r.control for r in own if r.control is not None]
+    if controls:
+        yield Row(f"{name}: control, thumbnails, image AUROC", statistics.fmean(controls), "")
 
 
-def _four(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
+def _both_stages(result: Result) -> str:
+    return ", ".join(f"{stage} {_known(result.figures[stage][IMAGE_AUROC.key]):.4f}" for stage in STAGES)
 
 
-def _kinds(results: Sequence[Result]) -> str:
-    lines = []
-    for result in results:
-        lines.append(f"{_label(result)}, INT8, by kind (image AUROC, pixel AUROC, AU-PRO):")
-        for kind, found in result.compiled.by_kind.items():
-            cells = " ".join(f"{_four(found[metric]):>8}" for metric in NAMES)
-            lines.append(f"  {kind:<14} {found['count']:>4} {cells}")
-    return "\n".join(lines) + "\n"
+def _summary_rows(by_set: Mapping[str, Sequence[Result]]) -> Iterator[Row]:
+    """Means over the sets in INT8 beside the one rival rule that is best on that mean, and the worst set."""
+    rules = next(iter(by_set.values()))[0].rivals
+    reached = {name: [_rival(own, rule) for rule in rules] for name, own in by_set.items()}
+    for metric, bar, goal in ((IMAGE_AUROC, 0.03, 0.06), (AU_PRO, 0.03, 0.08)):
+        rule, best = best_rival(reached, key=metric.key)
+        mean = statistics.fmean(_ours(own, "int8", metric.key) for own in by_set.values())
+        yield Row(f"mean of {len(by_set)} sets, INT8, {metric.title}", mean, "", None, None, True)
+        yield Row(f"mean of {len(by_set)} sets, best rival rule ({rule}), {metric.title}", best, "")
+        yield Row(f"{metric.title} over the best rival rule, mean", mean - best, "", bar, goal, True)
+    key = IMAGE_AUROC.key
+    gaps = {name: _ours(own, "int8", key) - _best(own, key) for name, own in by_set.items()}
+    how = ", ".join(f"{name} {gap:+.4f}" for name, gap in gaps.items())
+    yield Row("worst set: INT8 over its own best rival", min(gaps.values()), "", -0.02, 0.0, True, how)
+
+
+def _threshold_rows(results: Sequence[Result]) -> Iterator[Row]:
+    for stage in STAGES:
+        each = ", ".join(
+            f"{r.subject} seed {r.seed} {r.rejected[stage]} of {r.good} "
+            f"(promised {r.promised:.1%}, {r.interval[0]:.1%} to {r.interval[1]:.1%}, {r.groups} groups)"
+            for r in results
+        )
+        share = sum(r.rejected[stage] for r in results) / sum(r.good for r in results)
+        yield Row(f"good parts rejected, all sets, {_title(stage)}", share, "", 0.04, None, how=each)
+
+
+def _title(stage: str) -> str:
+    return {"float": "as trained", "int8": "INT8"}[stage]
+
+
+def _ours(results: Sequence[Result], stage: str, key: str) -> float:
+    """Our mean over draws and seeds."""
+    return statistics.fmean(_known(result.figures[stage][key]) for result in results)
+
+
+def _best(results: Sequence[Result], key: str) -> float:
+    """The mean of each draw's own best rival."""
+    return statistics.fmean(result.best_rival(key)[0] for result in results)
+
+
+def _rival(results: Sequence[Result], rule: str) -> Reached:
+    """The means of one rival over draws."""
+    keys = [metric.key for metric in FIGURES]
+    means = {key: statistics.fmean(_known(result.rivals[rule][key]) for result in results) for key in keys}
+    return Reached(rule, dict(means))
+
+
+def _known(value: float | None) -> float:
+    return float("nan") if value is None else value
 
 
 if __name__ == "__main__":

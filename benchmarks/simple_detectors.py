@@ -144,7 +144,7 @@ def rivals_on(dataset: ImageDataset) -> tuple[list[Reached], ThumbnailControl | 
                 return MapAndScore(cells, score(cells))
 
             found = evaluate_samples(predict, dataset.test)
-            reached.append(Reached(f"{kind}, {name}", _figures(found)))
+            reached.append(Reached(f"{kind}, {name}", figures_of(found)))
     return reached, thumbnail_control(dataset)
 
 
@@ -156,7 +156,17 @@ def _top(cells: np.ndarray) -> int:
     return max(1, round(0.02 * cells.size))
 
 
-def _figures(found: Evaluation) -> dict[str, float | None]:
+def detectors(training: Sequence[Sample]) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
+    """Each kind of rival as a call from an image, uint8 H W 3, to its map: what an inspection costs."""
+    features = Features(training)
+    bank, padim = Bank(features.good), Padim(features.good)
+    return {
+        "memory bank": lambda image: bank.distances(features(_tensor(image)))[1],
+        "PaDiM": lambda image: padim.distances(features(_tensor(image))),
+    }
+
+
+def figures_of(found: Evaluation) -> dict[str, float | None]:
     return {metric.key: metric.of(found) for metric in FIGURES}
 
 
@@ -172,11 +182,11 @@ def _tensor(image: np.ndarray) -> Tensor:
     return torch.from_numpy(resize_image(image, _SIDE, _SIDE)).movedim(-1, 0)[None].float()
 
 
-def best_rival(reached: Mapping[str, Sequence[Reached]]) -> tuple[str, float]:
-    """The one rule with the best mean image AUROC over all data sets, and that mean."""
+def best_rival(reached: Mapping[str, Sequence[Reached]], *, key: str = IMAGE_AUROC.key) -> tuple[str, float]:
+    """The one rule with the best mean of this metric over all data sets, and that mean."""
     names = [one.rival for one in next(iter(reached.values()))]
     means = {
-        name: float(np.mean([_of(name, found).figures[IMAGE_AUROC.key] or 0.0 for found in reached.values()]))
+        name: float(np.mean([_of(name, found).figures[key] or 0.0 for found in reached.values()]))
         for name in names
     }
     name = max(means, key=lambda rival: means[rival])

@@ -25,12 +25,14 @@ class FeatureBatch:
     """The backbone's maps of one step of training, for each stage B C_k h_k w_k.
 
     inputs: of the images that the network sees. targets: of the same images without their anomalies.
-    masks: bool B H W, None where no image has an anomaly.
+    masks: bool B H W, None where no image has an anomaly. top_share: of the cells of a map, the highest,
+    whose mean stands for the image in the score.
     """
 
     inputs: list[Tensor]
     targets: list[Tensor]
     masks: Tensor | None
+    top_share: float
 
 
 @dataclass(frozen=True)

@@ -205,11 +205,11 @@ class Trainer:
         targets = self.good(torch.cat((batch.origins, batch.good)))
         count = len(batch.origins)
         if not count:
-            return FeatureBatch(targets, targets, None)
+            return FeatureBatch(targets, targets, None, self.settings.top_share)
         anomalous = self.extractor(batch.anomalous)
         inputs = [torch.cat((a, t[count:])) for a, t in zip(anomalous, targets, strict=True)]
         masks = torch.cat((batch.masks, torch.zeros_like(batch.masks))).to(self.device)
-        return FeatureBatch(inputs, targets, masks)
+        return FeatureBatch(inputs, targets, masks, self.settings.top_share)
 
     def _restore(self, found: Checkpoint) -> None:
         self.network.load_state_dict(found.part("network"))

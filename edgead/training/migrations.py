@@ -10,13 +10,14 @@ from edgead.models.config import RENAMED_FIELDS
 from edgead.models.scoring.rule import HIGHEST
 from edgead.synthesis.subtle import SubtleSource
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 # Settings that later runs of version 1 wrote only where they differed from these.
 _UNWRITTEN = {"foreground": True, "balanced": True, "anomaly_set": None}
 _UNGROUPED = "image"  # settings.group_by: their splits were by image
 _PLAIN_BANK = {"bank_density": False}
 _NO_DETAILS = {"detail_stages": [], "detail_size": 2048}  # networks before schema 3 have one bank alone
+_NO_IMAGE_LOSS = {"image_weight": 0.0}  # of RealNet before schema 4
 _BY_BANK = ("distances", "pooled_distances")  # scales: one for each bank since schema 3
 _SOURCES = {"near": SubtleSource.name}
 _WEIGHTS = ("top_share", "map_weights", "score_weights")
@@ -66,19 +67,33 @@ def _by_bank(scales: Mapping[str, Any], banks: int) -> dict[str, Any]:
     return {name: [value] * banks if name in _BY_BANK else value for name, value in scales.items()}
 
 
+def _version_4(content: Mapping[str, Any]) -> dict[str, Any]:
+    """RealNet has a loss of whole images."""
+    settings = content["settings"]
+    return {**content, "settings": {**settings, "model": _with_image_loss(settings["model"])}}
+
+
+def _with_image_loss(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {**(_NO_IMAGE_LOSS if "discriminator" in config else {}), **config}
+
+
 def current_allocation(content: Any) -> Any:
     """The plan of plan.json, which runs of version 1 have, as an allocation: fields were renamed."""
     if not isinstance(content, Mapping) or not isinstance(content.get("config"), Mapping):
         return content
     config = {RENAMED_FIELDS.get(name, name): value for name, value in content["config"].items()}
-    config = {**_PLAIN_BANK, **_NO_DETAILS, **config}
+    config = _with_image_loss({**_PLAIN_BANK, **_NO_DETAILS, **config})
     named = {_ALLOCATION_FIELDS.get(name, name): value for name, value in content.items()}
     return {**named, "config": config}
 
 
 _ALLOCATION_FIELDS = {"stage_bits": "stage_information"}
 # version -> what makes the next one of it
-MIGRATIONS: dict[int, Callable[[Mapping[str, Any]], dict[str, Any]]] = {1: _version_2, 2: _version_3}
+MIGRATIONS: dict[int, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
+    1: _version_2,
+    2: _version_3,
+    3: _version_4,
+}
 
 
 def current_run(content: dict[str, Any], *, origin: str) -> dict[str, Any]:

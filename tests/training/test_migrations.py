@@ -12,7 +12,7 @@ from edgead.models.scoring.rule import ScoreRule
 from edgead.synthesis.subtle import SubtleSource
 from edgead.training.migrations import MIGRATIONS, SCHEMA_VERSION, current_run
 from edgead.training.settings import TrainSettings
-from tests.training.small_training import CONFIG, settings
+from tests.training.small_training import CONFIG, INVAD_CONFIG, settings
 
 NEXT = SCHEMA_VERSION + 1
 SCALE = {"mean": 0.5, "deviation": 2.0}
@@ -28,7 +28,7 @@ def old_run(**changed: Any) -> dict[str, Any]:
     model = content["model"]
     renamed = {"channels": "budgets", "residual_kind": "residual", "residual_count": "residuals"}
     content["model"] = {renamed.get(name, name): value for name, value in model.items()}
-    for name in ("detail_stages", "detail_size"):
+    for name in ("detail_stages", "detail_size", "image_weight"):
         del content["model"][name]
     content["synthesis"] = {"textures": 0.2, "near": 0.5, "cutpaste": 0.3}
     usual = {"rule": RULE, "data_root": "/parts", "threshold": {"good_images": 7}}
@@ -43,9 +43,18 @@ def test_settings_of_version_1():
     found = TrainSettings.from_json(current_run(old_run(), origin="run.json")["settings"])
     mix = {"textures": 0.2, SubtleSource.name: 0.5, "cutpaste": 0.3}
     assert found == settings(
-        synthesis=mix, group_by="image", model=replace(CONFIG, detail_stages=(), detail_size=2048)
+        synthesis=mix,
+        group_by="image",
+        model=replace(CONFIG, detail_stages=(), detail_size=2048, image_weight=0.0),
     )
     assert list(found.synthesis) == list(mix)  # what is drawn depends on the order
+
+
+def test_models_of_version_3_had_no_loss_of_images():
+    for config, added in ((CONFIG, {"image_weight": 0.0}), (INVAD_CONFIG, {})):
+        model = {name: value for name, value in config.to_json().items() if name != "image_weight"}
+        old = {"schema_version": 3, "settings": {**settings().to_json(), "model": model}}
+        assert current_run(old, origin="run.json")["settings"]["model"] == {**model, **added}
 
 
 def test_each_good_image_of_version_1_was_a_group():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +30,7 @@ class RealNetConfig(ModelConfig):
     residual_count: int = 96  # channels that RRS passes on, half by maximum, half by mean; 0: all, unranked
     discriminator: str = "compact"
     discriminator_width: int = 64  # read by "compact" alone
+    image_weight: float = 8.0  # of the loss of whole images; that of their cells counts 4. The paper's: 0
     residual_map_stages: tuple[int, ...] = (2, 3)  # whose mean residual counts in the map by itself
     bank_stages: tuple[int, ...] = (3, 4)  # of the memory bank; none: without one
     bank_components: int = 64
@@ -60,6 +62,8 @@ class RealNetConfig(ModelConfig):
                 f"residual_count must be 0 (no selection) or lie between 4 and twice the channels kept "
                 f"({2 * sum(self.channels)}), not {self.residual_count}."
             )
+        if not (math.isfinite(self.image_weight) and self.image_weight >= 0):
+            raise UsageError(f"image_weight must be a finite number from 0 up, not {self.image_weight}.")
         deepest = 2 * infos[-1].stride
         self._check_input(multiple=deepest, least=2 * deepest, reason="twice the deepest stride")
 

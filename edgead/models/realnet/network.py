@@ -26,6 +26,7 @@ from edgead.models.realnet.config import RealNetConfig
 from edgead.models.realnet.parts import DISCRIMINATORS, RECONSTRUCTIONS, RESIDUALS
 from edgead.models.realnet.parts.residual_selection import ResidualSelection
 from edgead.models.scoring.components import ScoreComponents
+from edgead.models.scoring.rule import pool_highest
 
 _SEGMENTATION_WEIGHT = 4.0
 _ANOMALOUS_WEIGHT = 2.0  # of anomalous cells, which are few
@@ -73,7 +74,8 @@ class RealNet(BankedNetwork):
 
     @property
     def optimisation(self) -> Optimisation:
-        return Optimisation(loss_weights={"segmentation": _SEGMENTATION_WEIGHT})
+        weights = {"segmentation": _SEGMENTATION_WEIGHT, "image": self.config.image_weight}
+        return Optimisation(loss_weights=weights)
 
     def fit_good(self, chunks: Sequence[list[Tensor]], generator: torch.Generator) -> None:
         fit_selections(self.standardise, chunks)
@@ -95,10 +97,12 @@ class RealNet(BankedNetwork):
         return RealNetOutput(logits, rebuilt, differences)
 
     def losses(self, output: RealNetOutput, batch: FeatureBatch) -> dict[str, Tensor]:
-        """Squared error to the good features of each stage, and cross-entropy per cell of the map.
+        """Squared error to the good features of each stage; cross-entropy per cell of the map and per image.
 
         A cell's target is the share of its pixels that are anomalous. Equation 6 of the paper, with weights
-        of ours for the sum.
+        of ours for the sum. Ours is the loss of the images: what stands for one in the score, the mean of its
+        highest logits, must tell whether it has an anomaly. Cells alone let a few high ones on good images
+        pass, since they are few; the score is made of them.
         """
         if batch.masks is None:
             raise UsageError("RealNet is trained on batches with anomalies and their masks; found none.")
@@ -108,7 +112,12 @@ class RealNet(BankedNetwork):
         segmentation = F.binary_cross_entropy_with_logits(output.logits.float(), wanted, pos_weight=weight)
         pairs = zip(output.reconstructions, self.standardised(batch.targets), strict=True)
         errors = [F.mse_loss(rebuilt.float(), target.float()) for rebuilt, target in pairs]
-        return {"segmentation": segmentation, "reconstruction": torch.stack(errors).sum()}
+        losses = {"segmentation": segmentation, "reconstruction": torch.stack(errors).sum()}
+        if self.config.image_weight:
+            pooled = pool_highest(output.logits.float(), batch.top_share)
+            has_anomaly = batch.masks.flatten(1).any(dim=1).float()
+            losses["image"] = F.binary_cross_entropy_with_logits(pooled, has_anomaly)
+        return losses
 
     def score_components(self, maps: Sequence[Tensor]) -> ScoreComponents:
         output = self(maps)

@@ -16,6 +16,7 @@ _PAPER = RealNetConfig(
     grid_stage=1,
     residual_count=512,
     discriminator="paper",
+    image_weight=0.0,
     residual_map_stages=(),
     bank_stages=(),
     detail_stages=(),

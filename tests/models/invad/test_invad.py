@@ -127,7 +127,7 @@ def test_steps_on_a_few_features_bring_the_loss_down(config: InvADConfig):
     torch.manual_seed(1)
     maps = network.backbone(torch.rand(4, 3, 64, 64) * 255)
     network.fit_good([maps], torch.Generator().manual_seed(0))
-    batch = FeatureBatch(maps, maps, None)
+    batch = FeatureBatch(maps, maps, None, top_share=0.02)
     optimizer = network.optimisation.optimizer(network.parameters(), 4e-3)
     losses = []
     for _ in range(25):

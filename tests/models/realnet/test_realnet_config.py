@@ -44,7 +44,7 @@ def test_what_cannot_be_is_refused(changed: dict[str, Any], message: str):
 @pytest.mark.parametrize(
     ("field", "name", "near"),
     [
-        ("backbone", "efficientnet_lite1", "efficientnet_lite0"),
+        ("backbone", "efficientnet_lite00", "efficientnet_lite0"),
         ("reconstruction", "compcat", "compact"),
         ("discriminator", "papers", "paper"),
         ("residual_kind", "square", "squared"),

@@ -35,11 +35,8 @@ def rival_rows(reached: Mapping[str, Sequence[Reached]]) -> list[Row]:
     ]
 
 
-@click.command(help=__doc__.split("\n", maxsplit=1)[0])
-@click.option("--data", "pairs", multiple=True, metavar="NAME=PATH", help="Data sets.  [default: all six]")
-@quick_option
-@json_option
-def main(pairs: tuple[str, ...], quick: bool, json_path: str | None) -> None:
+def data_of(pairs: Sequence[str]) -> dict[str, Path]:
+    """The data sets of `--data NAME=PATH`, by name; without any, those beside the repository."""
     given = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
     if len(given) != len(pairs):
         raise click.UsageError("--data is written NAME=PATH.")
@@ -47,6 +44,15 @@ def main(pairs: tuple[str, ...], quick: bool, json_path: str | None) -> None:
     data = {name: Path(path) for name, path in given.items()} or present
     if not data:
         raise click.UsageError(f"No data at {DATA['mtd'].parent}. Give your own: --data NAME=PATH.")
+    return data
+
+
+@click.command(help=__doc__.split("\n", maxsplit=1)[0])
+@click.option("--data", "pairs", multiple=True, metavar="NAME=PATH", help="Data sets.  [default: all six]")
+@quick_option
+@json_option
+def main(pairs: tuple[str, ...], quick: bool, json_path: str | None) -> None:
+    data = data_of(pairs)
     reached: dict[str, list[Reached]] = {}
     controls: dict[str, float | None] = {}
     for name, path in list(data.items())[: 1 if quick else None]:

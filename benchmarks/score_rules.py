@@ -1,9 +1,9 @@
-"""What each component of a trained model's score reaches by itself, and what the score makes of them.
+"""What each component of a trained model's score reaches by itself, and what it adds to the score.
 
     edgead train pcb/ --out runs/pcb --steps 1300
     python benchmarks/score_rules.py pcb=runs/pcb=pcb/
 
-For development sets alone: a rule that is chosen by these figures has seen the test images.
+A rule that is chosen by these figures has seen the test images: choose on development sets alone.
 """
 
 from __future__ import annotations
@@ -39,8 +39,12 @@ def scores_of(components: ScoreComponents, rule: ScoreRule) -> Iterator[tuple[st
         yield f"distances of bank {number} alone", pool_highest(distances, rule.top_share)
     yield "sum, equal weights", torch.stack(list(pooled.values())).sum(dim=0)
     weights = ", ".join(f"{rule.score_weights[number]:.2f}" for number in pooled)
-    weighted = [rule.score_weights[number] * values for number, values in pooled.items()]
-    yield f"sum, weights {weights}", torch.stack(weighted).sum(dim=0)
+    weighted = {number: rule.score_weights[number] * values for number, values in pooled.items()}
+    yield f"sum, weights {weights}", torch.stack(list(weighted.values())).sum(dim=0)
+    for left_out in weighted:
+        others = [values for number, values in weighted.items() if number != left_out]
+        if any(rule.score_weights[number] for number in weighted if number != left_out):
+            yield f"the same without {_COMPONENTS[left_out]}", torch.stack(others).sum(dim=0)
 
 
 def rows_of(name: str, run: Run, data: Path) -> Iterator[Row]:

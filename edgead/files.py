@@ -1,17 +1,55 @@
-"""Files that are written whole or not at all: under a temporary name in their folder, then renamed."""
+"""Files that are written whole or not at all, under a temporary name first; their hashes; the cache."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import secrets
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from edgead.errors import EdgeadError
+
+_CHUNK = 1 << 20
+
+
+def file_hash(path: Path, kind: str = "sha256") -> str:
+    """The hash of a file's bytes, hexadecimal; raises OSError."""
+    digest = hashlib.new(kind, usedforsecurity=False)
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def cache_folder(*, error: type[EdgeadError] = EdgeadError) -> Path:
+    """The user's own folder for what can be made or fetched again; EDGEAD_CACHE names another.
+
+    Raises `error` for a user without a home.
+    """
+    if named := os.environ.get("EDGEAD_CACHE"):
+        return Path(named)
+    try:
+        if sys.platform == "win32":
+            base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
+        elif sys.platform == "darwin":
+            base = Path.home() / "Library" / "Caches"
+        else:
+            base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError as refusal:
+        raise error(f"This user has no home folder for the cache. {CACHE_ADVICE}") from refusal
+    return Path(base) / "edgead"
+
+
+CACHE_ADVICE = (
+    "Make the folder writable for this user, or name another: export EDGEAD_CACHE=/var/cache/edgead (a "
+    "service: CacheDirectory=edgead and Environment=EDGEAD_CACHE=/var/cache/edgead in its unit)."
+)
 
 
 @contextlib.contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from edgead.compiler.recipe import Recipe, load_recipe
 from edgead.compiler.stages import CompileReport, StageReport
 from edgead.datasets import Products, Sample
 from edgead.errors import CompileError
+from edgead.files import file_hash
 from edgead.images import read_image, resize_image
 from edgead.map_and_score import MapAndScore
 from edgead.models.inspection import InspectionModel, fold_for_export
@@ -119,15 +119,11 @@ def _check_files_apart(chosen: Sequence[Sample], test: Sequence[Sample]) -> None
         by_length.setdefault(sample.path.stat().st_size, []).append(sample)
     for sample in chosen:
         for other in by_length.get(sample.path.stat().st_size, []):
-            if _sha256(sample.path) == _sha256(other.path):
+            if file_hash(sample.path) == file_hash(other.path):
                 raise CompileError(
                     f"Calibration and test images must be apart; {sample.path} and {other.path} are "
                     "the same file. Remove one of them and train again."
                 )
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _load(run: Run, products: Products, samples: Sequence[Sequence[Sample]]) -> list[list[NamedImage]]:

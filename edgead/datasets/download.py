@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import json
 import platform
@@ -19,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 
 from edgead.errors import DataError, UsageError
-from edgead.files import write_json
+from edgead.files import file_hash, write_json
 
 _CHUNK = 1 << 20
 _TRIES = 5  # in a row that bring nothing
@@ -65,7 +64,7 @@ def download(
         _tag(part).unlink(missing_ok=True)
     else:
         _require_hash(path, url, sha256=sha256 or known, md5=md5, was_recorded=bool(known))
-    done = Downloaded(path, url, path.stat().st_size, _hash(path, "sha256"), bool(sha256 or md5))
+    done = Downloaded(path, url, path.stat().st_size, file_hash(path, "sha256"), bool(sha256 or md5))
     write_json(record, {**asdict(done), "path": path.name})
     return done
 
@@ -153,7 +152,7 @@ def _require_hash(path: Path, url: str, *, sha256: str, md5: str, was_recorded: 
     kind, expected = ("sha256", sha256) if sha256 else ("md5", md5)
     if not expected:
         return
-    found = _hash(path, kind)
+    found = file_hash(path, kind)
     if found == expected.lower():
         return
     why = "recorded when it was first downloaded" if was_recorded else "pinned"
@@ -161,14 +160,6 @@ def _require_hash(path: Path, url: str, *, sha256: str, md5: str, was_recorded: 
         f"{path} from {url} has the {kind} {found}, and {expected} is {why}. It is damaged, or another file "
         "than it was. Remove it and download again; if the publisher changed it, look at their page first."
     )
-
-
-def _hash(path: Path, kind: str) -> str:
-    digest = hashlib.new(kind, usedforsecurity=False)
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def unpack(archive: Path, folder: Path) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from edgead.datasets.folders import Sample
 from edgead.datasets.groups import EACH_ALONE, find_groups, joined
 from edgead.errors import DataError, UsageError
+from edgead.files import file_hash
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,6 @@ def _common_folder(samples: Sequence[Sample]) -> Path:
 
 def _sha256(path: Path) -> str:
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return file_hash(path)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}. Was it moved after opening?") from error

@@ -17,9 +17,10 @@ from pathlib import Path
 from torch import Tensor
 
 from edgead.errors import TrainingError, UnknownNameError, UsageError
+from edgead.files import file_hash
 from edgead.models.backbones import efficientnet_lite, resnet
 from edgead.models.backbones.base import STAGES, Backbone, FeatureInfo
-from edgead.models.backbones.weights import WeightsSource, file_sha256, find_weights, read_state_dict
+from edgead.models.backbones.weights import WeightsSource, find_weights, read_state_dict
 
 __all__ = [
     "BACKBONES",
@@ -130,7 +131,7 @@ def _load(backbone: Backbone, spec: BackboneSpec, path: Path) -> None:
             f"{path} is not a state dict of {spec.name}: expected the names and shapes of "
             f"{spec.source.file_name}. {' '.join(reasons)[:400]}"
         ) from error
-    backbone.weights_sha256 = file_sha256(path)
+    backbone.weights_sha256 = file_hash(path)
 
 
 def _check_stages(stages: Sequence[int]) -> None:

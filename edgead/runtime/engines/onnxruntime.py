@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from edgead.bundle import Manifest
 from edgead.errors import EngineError
+from edgead.files import cache_folder
 from edgead.runtime.engines.base import (
     IMAGE_INPUT,
     MAP_OUTPUT,
@@ -111,9 +112,7 @@ def providers_for(manifest: Manifest, available: Sequence[str]) -> list[tuple[st
 
 def _tensorrt_options(manifest: Manifest) -> dict[str, str]:
     """Engines are kept, as their build takes minutes; its library drops those of another version or GPU."""
-    from edgead.runtime.engines.tensorrt.cache import cache_folder
-
-    folder = str(cache_folder() / "onnxruntime")
+    folder = str(cache_folder(error=EngineError) / "onnxruntime")
     return {
         "trt_engine_cache_enable": "1",
         "trt_engine_cache_path": folder,

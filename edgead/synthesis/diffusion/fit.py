@@ -17,13 +17,13 @@ import torch
 from torch import Tensor
 
 from edgead.errors import TrainingError, UsageError
-from edgead.files import write_bytes
 from edgead.learning.checkpoint import (
     Checkpoint,
-    load_checkpoint,
+    last_checkpoint,
     optimizer_tensors,
     restore_optimizer,
     save_checkpoint,
+    write_history,
 )
 from edgead.learning.distributed import (
     average_gradients,
@@ -272,18 +272,12 @@ class _Fitter:
 
     def _resumed(self) -> int | None:
         """Put back the last checkpoint, if there is one; returns its step."""
-        path = self.folder / CHECKPOINT_FILE
-        if not path.exists():
+        found = last_checkpoint(self.folder / CHECKPOINT_FILE, identity=self.identity)
+        if found is None:
             return None
-        found = load_checkpoint(path)
-        if found.facts.get("identity") != self.identity:
-            raise TrainingError(
-                f"{path} is of a fit with other settings or other images. Give another --out, or remove that "
-                "file to begin again."
-            )
-        self.network.load_state_dict(_part(found.tensors, "network."))
-        self.mean = {name: value.to(self.device) for name, value in _part(found.tensors, "mean.").items()}
-        restore_optimizer(self.optimizer, _part(found.tensors, "optimizer."))
+        self.network.load_state_dict(found.part("network"))
+        self.mean = {name: value.to(self.device) for name, value in found.part("mean").items()}
+        restore_optimizer(self.optimizer, found.part("optimizer"))
         self.steps, self._earlier = int(found.facts["steps"]), float(found.facts["seconds"])
         self.tell(Progress("resuming", found.step, self.steps, {}))
         return found.step
@@ -298,11 +292,7 @@ class _Fitter:
         }
         tensors = {f"{part}.{name}": value for part, named in parts.items() for name, value in named.items()}
         facts = {"identity": self.identity, "steps": self.steps, "seconds": self.seconds}
-        path = self.folder / HISTORY_FILE
-        first = step - len(history)
-        kept = path.read_text(encoding="utf-8").splitlines()[:first] if path.exists() and first else []
-        lines = kept + [json.dumps(entry) for entry in history]
-        write_bytes(path, "".join(f"{line}\n" for line in lines).encode())
+        write_history(self.folder / HISTORY_FILE, history, first=step - len(history))
         save_checkpoint(self.folder / CHECKPOINT_FILE, Checkpoint(step, tensors, facts))
 
 
@@ -331,7 +321,3 @@ def _rate(step: int, steps: int) -> float:
     """Linear warm-up, then half a cosine down to `_LAST_RATE`."""
     warm = min(1.0, (step + 1) / min(_WARM_UP_STEPS, steps))
     return warm * (_LAST_RATE + (1 - _LAST_RATE) * 0.5 * (1 + math.cos(math.pi * step / steps)))
-
-
-def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}

@@ -21,10 +21,9 @@ from torch import Tensor
 
 import edgead
 from edgead.errors import DataError, TrainingError, UnknownNameError, UsageError
-from edgead.files import write_json
+from edgead.files import file_hash, write_json
 from edgead.learning.checkpoint import load_tensors, save_tensors
 from edgead.learning.process import bfloat16_pays, on_device
-from edgead.models.backbones.weights import file_sha256
 from edgead.synthesis.diffusion.network import DenoisingNetwork, NetworkConfig
 from edgead.synthesis.diffusion.process import make_process
 from edgead.synthesis.diffusion.sampler import NoiseStream, draw_images
@@ -118,7 +117,7 @@ def write_model(folder: Path, facts: ModelFacts, mean: Mapping[str, Tensor]) -> 
         "data_roots": list(facts.data_roots),
         "seconds": facts.seconds,
         "device": facts.device,
-        "weights_sha256": file_sha256(weights),
+        "weights_sha256": file_hash(weights),
         "versions": {"edgead": edgead.__version__, "torch": torch.__version__},
     }
     write_json(folder / MODEL_FILE, content)
@@ -131,7 +130,7 @@ def read_model(path: str | Path, *, device: torch.device | None = None) -> Diffu
     facts, weights_sha256 = read_facts(folder)
     weights = folder / WEIGHTS_FILE
     tensors, _ = load_tensors(weights)
-    if file_sha256(weights) != weights_sha256:
+    if file_hash(weights) != weights_sha256:
         raise DataError(f"{weights} is not the file that {MODEL_FILE} names. Copy the whole folder again.")
     network = DenoisingNetwork(facts.network)
     try:

@@ -17,10 +17,10 @@ import pytest
 import torch
 
 from edgead.errors import TrainingError
-from edgead.files import whole_file
+from edgead.files import cache_folder, whole_file
 from edgead.models import backbones
 from edgead.models.backbones import BACKBONES, WeightsSource, build_backbone, weights
-from edgead.models.backbones.weights import cache_folder, find_weights
+from edgead.models.backbones.weights import find_weights
 
 CONTENT = os.urandom(3 << 20)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -122,7 +122,7 @@ def test_missing_package_says_what_to_install() -> None:
 
 def test_cache_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("EDGEAD_CACHE", str(tmp_path))
-    assert cache_folder() == tmp_path / "weights"
+    assert cache_folder() == tmp_path
 
 
 def test_backbone_from_a_served_torchvision_file(

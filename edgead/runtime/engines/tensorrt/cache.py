@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from edgead.errors import EngineError
-from edgead.files import write_bytes
+from edgead.files import CACHE_ADVICE, cache_folder, write_bytes
 
 _MAGIC = b"edgead engine 1\n"
 _MAX_HEADER = 2**16
@@ -62,13 +62,13 @@ class EngineCache:
     """A folder of plans: $EDGEAD_CACHE, else edgead in $XDG_CACHE_HOME, else ~/.cache/edgead."""
 
     def __init__(self, folder: Path | None = None) -> None:
-        self.folder = cache_folder() if folder is None else folder
+        self.folder = cache_folder(error=EngineError) if folder is None else folder
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             mode = self.folder.stat().st_mode
         except OSError as error:
             raise EngineError(
-                f"{self.folder}: engines cannot be kept here ({error.strerror}). {_ADVICE}"
+                f"{self.folder}: engines cannot be kept here ({error.strerror}). {CACHE_ADVICE}"
             ) from error
         if mode & _OTHERS_WRITE:
             raise EngineError(
@@ -77,7 +77,7 @@ class EngineCache:
             )
         if not os.access(self.folder, os.W_OK | os.X_OK):
             raise EngineError(
-                f"{self.folder}: engines cannot be kept here (no permission to write). {_ADVICE}"
+                f"{self.folder}: engines cannot be kept here (no permission to write). {CACHE_ADVICE}"
             )
 
     def read(self, key: EngineKey) -> CachedEngine | None:
@@ -118,7 +118,7 @@ class EngineCache:
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise EngineError(f"{path}: cannot be opened ({error.strerror}). {_ADVICE}") from error
+            raise EngineError(f"{path}: cannot be opened ({error.strerror}). {CACHE_ADVICE}") from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
@@ -128,24 +128,6 @@ class EngineCache:
     def marker(self, key: EngineKey) -> Path:
         """The file that is there while a build of this key runs: see workspace.py."""
         return self.folder / f"{key.file_name}.building"
-
-
-_ADVICE = (
-    "Make the folder writable for this user, or name another: export EDGEAD_CACHE=/var/cache/edgead (a "
-    "service: CacheDirectory=edgead and Environment=EDGEAD_CACHE=/var/cache/edgead in its unit)."
-)
-
-
-def cache_folder() -> Path:
-    """Where engines are kept; raises EngineError for a user without a home."""
-    if named := os.environ.get("EDGEAD_CACHE"):
-        return Path(named)
-    if base := os.environ.get("XDG_CACHE_HOME"):
-        return Path(base) / "edgead"
-    try:
-        return Path.home() / ".cache" / "edgead"
-    except RuntimeError as error:
-        raise EngineError(f"This user has no home folder to keep engines in. {_ADVICE}") from error
 
 
 def _pack(path: Path, header: dict[str, Any], content: bytes) -> None:

@@ -54,7 +54,7 @@ def allocate_channels(
     *,
     on_progress: OnShare | None = None,
 ) -> Allocation:
-    """Measure what the channels tell on the good images of `data`, and choose the best network within limits.
+    """Measure the information of channels on the good images of `data`; choose the best network in limits.
 
     Deterministic: the same images, settings and target give the same allocation. Test images are not read.
     Raises UsageError where nothing is within the limits, before any image is read where the target is at
@@ -66,12 +66,12 @@ def allocate_channels(
     sizes = tuple(request.input_sizes) or (base.input_size,)
     for height, width in sizes:
         replace(base, input_height=height, input_width=width)  # one that cannot be is refused here
-    tell = on_progress or (lambda _share: None)
+    report = on_progress or (lambda _share: None)
     power = {}
     for number, size in enumerate(sizes):
 
         def on_part(share: float, done: int = number) -> None:
-            tell((done + share) / len(sizes))
+            report((done + share) / len(sizes))
 
         power[size] = measure_information(data, settings, size, on_progress=on_part)
     space = Space(base, max(8, request.target.multiple_of_channels(precision)))
@@ -96,7 +96,7 @@ def measure_information(
     on_progress: OnShare | None = None,
 ) -> ChannelInformation:
     """The AFS pass of a training over all channels of all stages, at an input size, on its own images."""
-    tell = on_progress or (lambda _share: None)
+    report = on_progress or (lambda _share: None)
     split = split_good(
         open_dataset(data).train,
         validation_fraction=settings.validation_fraction,
@@ -115,13 +115,13 @@ def measure_information(
         generator = torch.Generator().manual_seed(settings.seed)
         numbers = torch.randperm(len(images), generator=generator)[:_TRIED_IMAGES].tolist()
         meter = InformationMeter(backbone.feature_info, list(good.chunks(numbers)))
-        tell(1 / (total + 2))
+        report(1 / (total + 2))
         for number, batch in enumerate(stream.batches(0, total)):
             meter.add(good(batch.origins), extractor(batch.anomalous), batch.masks)
-            tell((number + 2) / (total + 2))
+            report((number + 2) / (total + 2))
         components = check_base(settings.model).bank_components
         found = meter.power(bank_components=components, good_images=len(images))
-    tell(1.0)
+    report(1.0)
     return found
 
 

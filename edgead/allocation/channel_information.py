@@ -1,15 +1,15 @@
-"""What a backbone's channels tell of anomalies, and how much of it a network of a given size keeps.
+"""How much information a backbone's channels hold on anomalies, and how much of it a given network keeps.
 
-AFS ranks channels by their loss, one by one. How much a set of them tells is less than the sum: channels of a
-stage say much the same. So the pass that measures the losses also keeps, of the same differences, how the
-channels vary together. From that follow, without a constant chosen by hand:
+AFS ranks channels by their loss, one by one. The information in a set of them is less than the sum: channels
+of a stage say much the same. So the pass that measures the losses also keeps, of the same differences, how
+the channels vary together. From that follow, without a constant chosen by hand:
 
-bits(m)     what the best m channels of a stage by their losses tell of the mask of the anomaly, in bits per
-            cell: -1/2 log2(1 - R^2), R^2 the share of the mask's variance that a linear combination of their
-            squared differences explains on pairs that it was not fitted on; the mutual information were all
-            Gaussian. The difference is to what is predicted of the good part from its surroundings, which is
-            all that a reconstruction has. Against the good part itself, shallow stages had five times as many
-            bits: their grain, which nothing predicts, did not count as noise.
+bits(m)     information of the best m channels of a stage, by their losses, on the mask of the anomaly, in
+            bits per cell: -1/2 log2(1 - R^2), R^2 the share of the mask's variance that a linear combination
+            of their squared differences explains on pairs that it was not fitted on; the mutual information
+            were all Gaussian. The difference is to what is predicted of the good part from its surroundings,
+            which is all that a reconstruction has. Against the good part itself, shallow stages had five
+            times as many bits: their grain, which nothing predicts, did not count as noise.
 explained(m, w)  the share of the good features' variance that w of their principal components hold: a
             reconstruction of width w cannot, cell by cell, tell more than that of a good part from a bad one.
 coverage(N) the share of the variance of good features of other images that the nearest of N bank features
@@ -38,7 +38,7 @@ from edgead.models.features.selection import ChannelScorer, StageSelection, mask
 
 Floats = NDArray[np.float64]
 
-_RIDGE = 1e-6  # of a channel's variance: rounding must not make copies of a channel tell anything new
+_RIDGE = 1e-6  # of a channel's variance: rounding must not make copies of a channel look like new information
 _LEAST_UNEXPLAINED = 1e-6
 _MOST_ROWS = 8192  # of the bank's features, and a quarter of them to try it on
 _DRAWN_PER_CENTRE = 2  # features drawn at random that cover as much as one cluster centre of the bank
@@ -46,7 +46,7 @@ _DRAWN_PER_CENTRE = 2  # features drawn at random that cover as much as one clus
 
 @dataclass(frozen=True, eq=False)
 class StageInformation:
-    """What one stage tells; channels in the order of their AFS loss, the best first."""
+    """The information of one stage; channels in the order of their AFS loss, the best first."""
 
     selection: StageSelection
     bits: Floats  # C, of the best 1, 2, ... C channels; never falls
@@ -69,12 +69,12 @@ class StageInformation:
 
 @dataclass(frozen=True, eq=False)
 class ChannelInformation:
-    """What the stages of a backbone tell on one set of good images, at one input size."""
+    """The information of the stages of a backbone on one set of good images, at one input size."""
 
     stages: Mapping[int, StageInformation]
     coverage: Mapping[tuple[int, ...], Mapping[int, float]]  # stages of a bank -> features drawn -> share
     features: Mapping[tuple[int, ...], int]  # good features that there are for such a bank
-    useless: Mapping[int, str]  # stages that tell nothing, and why
+    useless: Mapping[int, str]  # stages without information, and why
     pairs: int
 
     def bank_value(self, stages: Sequence[int], size: int) -> float:
@@ -140,7 +140,7 @@ class InformationMeter:
         """What was found.
 
         `good_images` is how many there are to fill a bank; by default those of `good`. A stage whose channels
-        are all constant tells nothing and is left out; TrainingError when all are.
+        are all constant has no information and is left out; TrainingError when all are.
         """
         good = self._good_maps
         stages: dict[int, StageInformation] = {}

@@ -55,16 +55,16 @@ def choose(
     holds it there, where nothing is within the limits.
     """
     columns = _columns(limits, costs)
-    asked = tuple(columns.values())
+    upper_bounds = tuple(columns.values())
     wanted = space.base.detail_stages
     for dropped in range(len(wanted) + 1):  # the finest first, which costs most
         base = replace(space.base, detail_stages=wanted[dropped:])
         found = list(_undominated(power, costs, replace(space, base=base), columns))
-        chosen = best_within([one.candidate for one in found], asked)
+        chosen = best_within([one.candidate for one in found], upper_bounds)
         if chosen is not None:
             break
     else:
-        raise UsageError(_unreachable(found, costs, limits, asked))
+        raise UsageError(_unreachable(found, costs, limits, upper_bounds))
     left_out = tuple(
         f"no detail bank of stage {stage}: the limits leave no room for it" for stage in wanted[:dropped]
     )
@@ -88,7 +88,7 @@ def choose(
             for stage, budget in zip(one.config.stages, one.config.channels, strict=True)
             for s in (strongest.stages[stage],)
         },
-        next_ms=_next(found, one, asked, costs),
+        next_ms=_next(found, one, upper_bounds, costs),
         frontier=tuple(
             FrontierPoint(f.candidate.costs[0] * (1.0 + costs.margin), f.kept) for f in _rising(found)
         ),
@@ -192,7 +192,7 @@ def _config(space: Space, candidate: Candidate) -> RealNetConfig:
 
 
 def _columns(limits: Limits, costs: CostModel) -> dict[str, float]:
-    """The costs that an allocation has to watch, and their limits: latency, and what else was asked for."""
+    """The costs that an allocation has to watch, and their limits: latency, and what else has one."""
     if not math.isinf(limits.memory_mb) and math.isnan(costs.fixed.memory_mb):
         raise UsageError(
             "--memory-mb: the target's table holds no memory, because the system that it was measured on "
@@ -213,14 +213,14 @@ def _rising(found: Sequence[_Found]) -> list[_Found]:
     return rising
 
 
-def _next(found: Sequence[_Found], now: _Found, asked: Sequence[float], costs: CostModel) -> str:
+def _next(found: Sequence[_Found], now: _Found, upper_bounds: Sequence[float], costs: CostModel) -> str:
     later = now.candidate.costs[0] + 1.0 / (1.0 + costs.margin)
-    if not math.isinf(asked[0]):
-        later = asked[0] + 1.0 / (1.0 + costs.margin)
-    better = best_within([one.candidate for one in found], (later, *asked[1:]))
+    if not math.isinf(upper_bounds[0]):
+        later = upper_bounds[0] + 1.0 / (1.0 + costs.margin)
+    better = best_within([one.candidate for one in found], (later, *upper_bounds[1:]))
     then = next(one for one in found if one.candidate is better)
     if then.kept <= now.kept:
-        return "nothing: more channels would tell no more"
+        return "nothing: more channels would add no information"
     return (
         f"{now.kept:.1%} -> {then.kept:.1%} of the discriminating power: {_changes(now.config, then.config)}"
     )
@@ -263,7 +263,9 @@ def _notes(
         yield f"the best network takes {slowest:.2f} ms: the budget is not used up"
 
 
-def _unreachable(found: Sequence[_Found], costs: CostModel, limits: Limits, asked: Sequence[float]) -> str:
+def _unreachable(
+    found: Sequence[_Found], costs: CostModel, limits: Limits, upper_bounds: Sequence[float]
+) -> str:
     """What the least is within the other limits, and the part that holds it there."""
     if not found:
         return (

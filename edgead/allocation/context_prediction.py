@@ -1,4 +1,4 @@
-"""What the good cells around an anomaly tell of the features that it hides.
+"""What the good cells around an anomaly predict of the features that it hides.
 
 A network that rebuilds good features does not know the good part under an anomaly; it infers it from what is
 around. How well that can be done differs from stage to stage: grain that a shallow stage sees is no one's to

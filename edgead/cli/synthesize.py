@@ -164,12 +164,14 @@ def sample_command(
     with progress_share(f"Drawing {total} images") as show:
         done = 0
 
-        def tell(count: int) -> None:
+        def on_images(count: int) -> None:
             nonlocal done
             done += count
             show(done / max(total, 1))
 
-        draw_set(fitted, out, settings=settings, product=product, part=number, parts=parts, on_images=tell)
+        draw_set(
+            fitted, out, settings=settings, product=product, part=number, parts=parts, on_images=on_images
+        )
     if json_path is not None:
         write_json(json_path, {"set": str(out), "images": total, "part": number, "parts": parts})
     if json_path != "-":

@@ -32,14 +32,14 @@ def allocation_facts(allocation: Mapping[str, Any]) -> dict[str, str]:
     """The allocation in words."""
     prediction, limits = allocation["prediction"], allocation["limits"]
     units = {"latency_ms": "ms", "file_mb": "MB of file", "memory_mb": "MB of memory"}
-    asked = ", ".join(f"{value:g} {units[name]}" for name, value in limits.items() if value is not None)
+    stated = ", ".join(f"{value:g} {units[name]}" for name, value in limits.items() if value is not None)
     error = prediction["relative_error"]
     sure = "" if error is None else f", median error {error:.1%} on networks that were not fitted"
     return {
         "device": ", ".join(
             filter(None, (allocation["target"], allocation["mode"], allocation["precision"]))
         ),
-        "asked for": f"at most {asked}",
+        "limits": f"at most {stated}",
         "predicted": f"{prediction['total_ms']:.2f} ms ({prediction['basis']}{sure})",
         "held against the budget": f"{allocation['promised_ms']:.2f} ms, with the margin of the prediction",
         "discriminating power kept": f"{allocation['kept']:.1%} (ranks networks; no accuracy)",

@@ -58,10 +58,10 @@ class Size:
         for groups in _GROUPS:
             blocks = []
             for group in groups:
-                expansion, kernel, stride, asked, repeats = group
+                expansion, kernel, stride, channels_of_lite0, repeats = group
                 is_fixed = group in (_GROUPS[0][0], _GROUPS[-1][-1])
                 for number in range(repeats if is_fixed else math.ceil(self.depth * repeats)):
-                    outputs = self.outputs(asked)
+                    outputs = self.outputs(channels_of_lite0)
                     blocks.append((expansion, kernel, 1 if number else stride, channels, outputs))
                     channels = outputs
             stages.append(blocks)

@@ -100,8 +100,8 @@ def fit(
         raise UsageError(f"minutes must be a finite number above 0, not {minutes}.")
     folder = Path(out)
     check_out(folder)
-    asked = settings.to_json() | ({} if minutes is None else {"steps": f"{minutes:g} minutes"})
-    text = json.dumps({"settings": asked, "images": images.digest}, sort_keys=True)
+    wanted = settings.to_json() | ({} if minutes is None else {"steps": f"{minutes:g} minutes"})
+    text = json.dumps({"settings": wanted, "images": images.digest}, sort_keys=True)
     with process_group() as (rank, world):
         fitter = _Fitter(
             images,
@@ -109,7 +109,7 @@ def fit(
             folder=folder,
             identity=hashlib.sha256(text.encode()).hexdigest(),
             minutes=minutes,
-            tell=on_progress if on_progress and rank == 0 else lambda _progress: None,
+            report=on_progress if on_progress and rank == 0 else lambda _progress: None,
             rank=rank,
             world=world,
         )
@@ -144,12 +144,12 @@ class _Fitter:
         folder: Path,
         identity: str,
         minutes: float | None,
-        tell: Callable[[Progress], None],
+        report: Callable[[Progress], None],
         rank: int,
         world: int,
     ) -> None:
         self.images, self.settings, self.folder, self.identity = images, settings, folder, identity
-        self.rank, self.world, self.tell, self.minutes = rank, world, tell, minutes
+        self.rank, self.world, self.report, self.minutes = rank, world, report, minutes
         self.device = device_for_rank(rank)
         self.reduced = bfloat16_pays(self.device)
         self.process = make_process(settings.schedule)
@@ -185,7 +185,7 @@ class _Fitter:
                 losses = self._step(step, _rate(step, self.steps))
                 self._follow(step)
                 history.append({"step": step + 1, **losses})
-                self.tell(Progress("fitting", step + 1, self.steps, losses))
+                self.report(Progress("fitting", step + 1, self.steps, losses))
                 if (step + 1) % self.settings.checkpoint_steps == 0 or step + 1 == self.steps:
                     self._save(step + 1, history)
 
@@ -196,7 +196,7 @@ class _Fitter:
         for step in range(TIMED_STEPS):
             self._step(step, 0.0)
             pace.add_step()
-            self.tell(Progress("timing", step + 1, TIMED_STEPS, {}))
+            self.report(Progress("timing", step + 1, TIMED_STEPS, {}))
             if same_for_all(pace.is_known, self.world, self.device):
                 break
         self.network.load_state_dict(before)
@@ -230,10 +230,10 @@ class _Fitter:
     def _losses(self, image: Tensor, products: Tensor, steps: Tensor, noise: Tensor) -> dict[str, Tensor]:
         image, products, steps, noise = (part.to(self.device) for part in (image, products, steps, noise))
         x_t = self.process.noised(image, steps, noise)
-        told = torch.from_numpy(self.process.timesteps).to(self.device)[steps]
+        timesteps = torch.from_numpy(self.process.timesteps).to(self.device)[steps]
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.reduced):
-            output = self.network(x_t, told, products)
-        usual = self.network.usual_error(told)
+            output = self.network(x_t, timesteps, products)
+        usual = self.network.usual_error(timesteps)
         return self.process.losses(output.float(), image, x_t, noise, steps, usual_error=usual)
 
     @torch.no_grad()
@@ -279,7 +279,7 @@ class _Fitter:
         self.mean = {name: value.to(self.device) for name, value in found.part("mean").items()}
         restore_optimizer(self.optimizer, found.part("optimizer"))
         self.steps, self._earlier = int(found.facts["steps"]), float(found.facts["seconds"])
-        self.tell(Progress("resuming", found.step, self.steps, {}))
+        self.report(Progress("resuming", found.step, self.steps, {}))
         return found.step
 
     def _save(self, step: int, history: list[dict[str, Any]]) -> None:

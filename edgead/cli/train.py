@@ -65,6 +65,12 @@ _PRESETS = (
     help="Which images show one part: a regular expression for their names, a .csv file with the columns "
     "file and group, or image: each its own.  [default: near duplicates]",
 )
+@click.option(
+    "--folds",
+    type=click.IntRange(min=1),
+    help="Train this many times, each time holding out other groups: all of them set the threshold.  "
+    "[default: 1]",
+)
 @click.option("--seed", type=click.IntRange(min=0), help="[default: 0]")
 @click.option("--false-alarm-rate", type=float, help="Good parts that may be rejected.  [default: 0.02]")
 @allocation_options
@@ -87,8 +93,8 @@ def command(
       torchrun --nproc-per-node 2 -m edgead train parts/good --out runs/part
 
     Some good images are held out: they set the threshold. Images of one part, tile or lot are held out
-    together (--group-by); how many groups there are decides which rate can be promised. Test images are not
-    read. When RUN holds an
+    together (--group-by); how many groups there are decides which rate can be promised. Where they are few,
+    --folds 5 takes five times as long, and all groups count. Test images are not read. When RUN holds an
     unfinished training with the same settings on the same images, it goes on from the last checkpoint, to the
     same result; just give the same command again.
 
@@ -149,6 +155,7 @@ def _print(run: Run) -> None:
     click.echo(
         f"Groups of good images ({grouping['found_by']}): {grouping['train']} trained, "
         f"{grouping['validation']} held out"
+        + (f"; all of them in turn, by {run.settings.folds} trainings" if run.settings.folds > 1 else "")
     )
     click.echo(
         f"Threshold {threshold.score:.4g}, {threshold.method}: a good part exceeds it with probability "

@@ -148,14 +148,20 @@ def _threshold(
     products: Products,
     held_out: Sequence[Sequence[NamedImage]],
 ) -> ThresholdSpec:
-    """Set as training did, with the compiled model's answers for the same held-out good images."""
+    """Set as training did, with the compiled model's answers for the same held-out good images.
+
+    What other folds held out keeps the scores of their trainings, which are not compiled.
+    """
     answers = answer([image for own in held_out for _, image in own])
+    names = [p.name for p, own in zip(products.products, held_out, strict=True) for _ in own]
+    others = run.fold_scores
     return threshold_of_products(
-        [score for _, score in answers],
-        [float(anomaly_map.max()) for anomaly_map, _ in answers],
-        [p.name for p, own in zip(products.products, held_out, strict=True) for _ in own],
-        groups=products.validation_groups,
+        [*(score for _, score in answers), *others.scores],
+        [*(float(anomaly_map.max()) for anomaly_map, _ in answers), *others.peaks],
+        [*names, *others.products],
+        groups=[*products.validation_groups, *others.groups],
         false_alarm_rate=run.settings.false_alarm_rate,
+        folds=run.settings.folds,
     )
 
 

@@ -92,7 +92,13 @@ class Products:
 
 
 def open_products(
-    paths: Paths, *, validation_fraction: float, seed: int, group_by: str = EACH_ALONE
+    paths: Paths,
+    *,
+    validation_fraction: float,
+    seed: int,
+    group_by: str = EACH_ALONE,
+    fold: int = 0,
+    folds: int = 1,
 ) -> Products:
     """Open the folder of each product and split it, so that each has good images held out.
 
@@ -108,7 +114,12 @@ def open_products(
     for name, dataset in zip(names, datasets, strict=True):
         try:
             split = split_good(
-                dataset.train, validation_fraction=validation_fraction, seed=seed, group_by=group_by
+                dataset.train,
+                validation_fraction=validation_fraction,
+                seed=seed,
+                group_by=group_by,
+                fold=fold,
+                folds=folds,
             )
         except DataError as error:
             raise DataError(f"{dataset.root}: {error}") from error

@@ -42,8 +42,13 @@ def split_good(
     validation_fraction: float = 0.15,
     seed: int = 0,
     group_by: str = EACH_ALONE,
+    fold: int = 0,
+    folds: int = 1,
 ) -> Split:
     """Holds out about `validation_fraction` of the good samples, at least one group and never all.
+
+    With `folds` from 2 up the groups are dealt to as many parts of about equal numbers of samples, and the
+    part `fold` is held out: over all folds each sample is held out once.
 
     A group (`find_groups`) stays on one side, and so do files with equal bytes: another picture of a part
     that was trained on would make the threshold too hopeful.
@@ -73,7 +78,10 @@ def split_good(
             "group more, held out for the threshold. Add images of other parts, or group them otherwise."
         )
     order = sorted(groups, key=lambda content: _shuffle_key(content, seed))
-    chosen = _validation_contents(order, groups, round(validation_fraction * len(samples)))
+    if folds > 1:
+        chosen = _fold_contents(order, groups, fold, folds)
+    else:
+        chosen = _validation_contents(order, groups, round(validation_fraction * len(samples)))
     train = tuple(sample for content in order if content not in chosen for sample in groups[content])
     validation = tuple(sample for content in order if content in chosen for sample in groups[content])
     folder = _common_folder(samples)
@@ -104,6 +112,21 @@ def _validation_contents(order: list[str], groups: dict[str, list[Sample]], targ
     if not chosen:  # every content has more copies than there is room for
         chosen.add(min(order, key=lambda content: len(groups[content])))
     return chosen
+
+
+def _fold_contents(order: list[str], groups: dict[str, list[Sample]], fold: int, folds: int) -> set[str]:
+    """Deals whole groups in shuffled order, each to the part with the fewest samples; returns one part."""
+    if len(order) < folds:
+        raise DataError(
+            f"{folds} folds need as many groups of good images; found {len(order)}. Give fewer folds."
+        )
+    parts: list[set[str]] = [set() for _ in range(folds)]
+    counts = [0] * folds
+    for content in order:
+        emptiest = counts.index(min(counts))
+        parts[emptiest].add(content)
+        counts[emptiest] += len(groups[content])
+    return parts[fold]
 
 
 def _refuse_anomalous(samples: Sequence[Sample]) -> None:

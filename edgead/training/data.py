@@ -17,13 +17,18 @@ from edgead.training.settings import TrainSettings
 Images = npt.NDArray[np.uint8]
 
 
-def open_training_data(data: Paths, settings: TrainSettings) -> Products:
-    """The folders of one product or of several, each split into images that train and held-out ones."""
+def open_training_data(data: Paths, settings: TrainSettings, *, fold: int = 0) -> Products:
+    """The folders of one product or of several, each split into images that train and held-out ones.
+
+    `fold` says which part is held out, where the settings have several folds.
+    """
     return open_products(
         data,
         validation_fraction=settings.validation_fraction,
         seed=settings.seed,
         group_by=settings.group_by,
+        fold=fold,
+        folds=settings.folds,
     )
 
 

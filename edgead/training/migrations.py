@@ -68,8 +68,8 @@ def _by_bank(scales: Mapping[str, Any], banks: int) -> dict[str, Any]:
 
 
 def _version_4(content: Mapping[str, Any]) -> dict[str, Any]:
-    """RealNet has a loss of whole images."""
-    settings = content["settings"]
+    """RealNet has a loss of whole images; several trainings may hold out the groups in turn."""
+    settings = {"folds": 1, **content["settings"]}
     return {**content, "settings": {**settings, "model": _with_image_loss(settings["model"])}}
 
 

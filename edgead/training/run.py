@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import hashlib
 import platform
+import re
+import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +41,7 @@ from edgead.training.settings import TrainSettings
 
 RUN_FILE, SPLIT_FILE, WEIGHTS_FILE = "run.json", "split.json", "weights.safetensors"
 HISTORY_FILE, CHECKPOINT_FILE = "history.jsonl", "checkpoint.safetensors"
-ALLOCATION_FILE = "allocation.json"
+ALLOCATION_FILE, FOLDS_FILE = "allocation.json", "folds.json"
 _EARLIER_ALLOCATION_FILE = "plan.json"  # of runs before schema 2
 _UNGROUPED = {"found_by": "each image alone", "train": None, "validation": None}  # earlier versions
 _FILES = (
@@ -49,8 +51,29 @@ _FILES = (
     CHECKPOINT_FILE,
     HISTORY_FILE,
     ALLOCATION_FILE,
+    FOLDS_FILE,
     _EARLIER_ALLOCATION_FILE,
 )
+
+
+@dataclass(frozen=True)
+class FoldScores:
+    """Good images that other trainings than the run's held out: for each the product, the group, the score
+    and the highest value of the map, by the training that did not see its group.
+    """
+
+    products: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    scores: tuple[float, ...] = ()
+    peaks: tuple[float, ...] = ()
+
+    def __add__(self, other: FoldScores) -> FoldScores:
+        return FoldScores(
+            self.products + other.products,
+            self.groups + other.groups,
+            self.scores + other.scores,
+            self.peaks + other.peaks,
+        )
 
 
 @dataclass(frozen=True)
@@ -117,6 +140,14 @@ class Run(RunRecord):
         """
         found = _read_object(self.path / SPLIT_FILE).get("groups")
         return found if isinstance(found, dict) else dict(_UNGROUPED)
+
+    @property
+    def fold_scores(self) -> FoldScores:
+        """Those of the other folds; none for a run of one training. Raises DataError where they miss."""
+        if self.settings.folds == 1:
+            return FoldScores()
+        content = _read_object(self.path / FOLDS_FILE)
+        return record_from(FoldScores, content, origin=str(self.path / FOLDS_FILE), complete=True)
 
     def trained_facts(self) -> dict[str, str]:
         """What was trained on what, in words for a report."""
@@ -212,6 +243,7 @@ def write_run(
     threshold: ThresholdSpec,
     validation: Mapping[str, float | None],
     seconds: float,
+    fold_scores: FoldScores | None = None,
 ) -> None:
     """Write the run's files, run.json last: a folder that has it is complete."""
     weights = folder / WEIGHTS_FILE
@@ -224,6 +256,8 @@ def write_run(
         "groups": products.grouping,
     }
     write_json(folder / SPLIT_FILE, split)
+    if fold_scores is not None:
+        write_json(folder / FOLDS_FILE, asdict(fold_scores))
     backbone = settings.model.backbone
     record = RunRecord(
         schema_version=SCHEMA_VERSION,
@@ -252,6 +286,8 @@ def write_run(
     )
     write_bytes(folder / RUN_FILE, json_from(record, origin=str(folder / RUN_FILE)))
     (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
+    for fold in range(1, settings.folds):
+        shutil.rmtree(fold_folder(folder, fold), ignore_errors=True)
     for temporary in folder.glob(".*"):
         if _is_ours(temporary):
             temporary.unlink(missing_ok=True)
@@ -266,6 +302,13 @@ def _file_names(products: Products, samples: Sequence[Sequence[Sample]]) -> list
     return sorted(products.file_name(k, sample) for k, own in enumerate(samples) for sample in own)
 
 
+def fold_folder(folder: Path, fold: int) -> Path:
+    """Where the training of a fold other than the first keeps its checkpoint until the run is written."""
+    return folder / f"fold-{fold}"
+
+
 def _is_ours(path: Path) -> bool:
-    """A file of a run, or the unfinished temporary one that an interruption left of it."""
+    """A file of a run, the folder of a fold, or the unfinished temporary file that an interruption left."""
+    if path.is_dir():
+        return re.fullmatch(r"fold-\d+", path.name) is not None and all(map(_is_ours, path.iterdir()))
     return path.name in _FILES or path.name.startswith(tuple(f".{name}." for name in _FILES))

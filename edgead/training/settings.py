@@ -33,6 +33,7 @@ class TrainSettings:
     synthesis: Mapping[str, float] = field(default_factory=lambda: dict(DEFAULT_MIX))
     texture_folder: str | None = None
     validation_fraction: float = 0.15
+    folds: int = 1  # trainings that hold out the groups in turn; their scores set the threshold together
     group_by: str = BY_CONTENT  # which images are of one part: see edgead.datasets.groups.find_groups
     selection: str = "anomaly-aware"  # of the backbone's channels: a name of SELECTIONS
     selection_batches: int = 32  # of `batch` pairs, that score the backbone's channels
@@ -45,7 +46,7 @@ class TrainSettings:
     anomaly_set: str | None = None  # folder of synthetic anomalies, for the source sdas
 
     def __post_init__(self) -> None:
-        for name in ("steps", "selection_batches", "checkpoint_steps"):
+        for name in ("steps", "selection_batches", "checkpoint_steps", "folds"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}.")
         if self.selection not in SELECTIONS:

@@ -25,6 +25,7 @@ def threshold_of_products(
     *,
     false_alarm_rate: float,
     groups: Sequence[Hashable] | None = None,
+    folds: int = 1,
 ) -> ThresholdSpec:
     """One threshold for all products together; its text says what each of them alone would have.
 
@@ -32,7 +33,9 @@ def threshold_of_products(
     the products in their proportions; a product whose good parts score higher than the others' has more of
     the alarms, so on a line that knows which product it runs, set that product's own threshold.
     """
-    joint = threshold_from_good(scores, map_peaks, groups=groups, false_alarm_rate=false_alarm_rate)
+    joint = threshold_from_good(
+        scores, map_peaks, groups=groups, false_alarm_rate=false_alarm_rate, folds=folds
+    )
     names = list(dict.fromkeys(products))
     if len(names) < 2:
         return joint
@@ -56,6 +59,7 @@ def threshold_from_good(
     *,
     false_alarm_rate: float,
     groups: Sequence[Hashable] | None = None,
+    folds: int = 1,
 ) -> ThresholdSpec:
     """Set the threshold so that at most about `false_alarm_rate` of good parts are called anomalous.
 
@@ -65,7 +69,10 @@ def threshold_from_good(
     (w + 1) / (K + 1) at most, whatever the distribution (hierarchical conformal prediction: Lee, Barber and
     Willett 2023; split conformal prediction where each image is its own group). The threshold is the lowest
     for which that stays within the rate, and just above all scores where K is too small, which the text then
-    says. The interval is Clopper and Pearson's for w exceedances among K.
+    says. With `folds` from 2 up each score is of one of as many trainings, that which did not see its group
+    (cross-conformal prediction: Vovk 2015): the probability then supposes that the trainings score a new part
+    alike, as the deviations that scores are measured in make them. The interval is Clopper and Pearson's for
+    w exceedances among K.
     """
     values, peaks = np.asarray(scores, dtype=np.float64), np.asarray(map_peaks, dtype=np.float64)
     if not len(values) or not np.isfinite(values).all() or not np.isfinite(peaks).all():
@@ -85,7 +92,8 @@ def threshold_from_good(
     expected = (above + 1) / (count + 1)
     parts = "" if count == len(values) else f", {count} group{'s' * (count > 1)} of images"
     rank = f"{len(values) - number} of {len(values)}"
-    method = f"just above score {rank}, in rising order, of good images held out{parts}"
+    held_out = "held out" if folds == 1 else f"each held out by one of {folds} trainings"
+    method = f"just above score {rank}, in rising order, of good images {held_out}{parts}"
     if expected > false_alarm_rate + _ROUNDING:
         needed = math.ceil(1 / false_alarm_rate) - 1
         method += f"; a rate of {false_alarm_rate:.3g} needs {needed} {'groups' if parts else 'images'}"

@@ -6,13 +6,13 @@ import hashlib
 import json
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
-from edgead.bundle import ThresholdSpec
 from edgead.datasets import Products
 from edgead.datasets.products import Paths
 from edgead.errors import UsageError
@@ -22,11 +22,11 @@ from edgead.learning.progress import OnProgress, Progress
 from edgead.map_and_score import MapAndScore
 from edgead.models.inspection import InspectionModel
 from edgead.models.network import InspectionNetwork
-from edgead.models.scoring.rule import fit_rule, fit_weights, fuse
+from edgead.models.scoring.rule import ScoreRule, fit_rule, fit_weights, fuse
 from edgead.training.data import load_products, open_training_data
-from edgead.training.held_out import HeldOut, components_of_images, held_out_set
+from edgead.training.held_out import components_of_images, held_out_set
 from edgead.training.loop import Trainer
-from edgead.training.run import Run, check_out, read_run, set_hashes, write_run
+from edgead.training.run import FoldScores, Run, check_out, fold_folder, read_run, set_hashes, write_run
 from edgead.training.settings import TrainSettings
 from edgead.training.threshold import threshold_of_products
 
@@ -45,8 +45,10 @@ def train(
 
     `data` is the folder of one product, or those of several, for which one model is trained. `minutes`
     decides the number of steps by timing the first ones, in place of the settings' number; the run records
-    what was decided, and a training that goes on keeps it. Test images are not read. Returns the run, or None
-    in processes of torchrun other than the first.
+    what was decided, and a training that goes on keeps it. With several `settings.folds` as many networks are
+    trained, one after the other, which hold out the groups in turn; the first is the run's, all set its
+    threshold. Test images are not read. Returns the run, or None in processes of torchrun other than the
+    first.
     Raises DataError for unusable images, TrainingError when `out` holds something else.
     """
     settings = settings or TrainSettings()
@@ -54,40 +56,78 @@ def train(
         raise UsageError(f"minutes must be a finite number above 0, not {minutes}.")
     started = time.monotonic()
     folder = Path(out)
-    products = open_training_data(data, settings)
+    products = [open_training_data(data, settings, fold=fold) for fold in range(settings.folds)]
     check_out(folder)
-    height, width = settings.model.input_size
-    images, counts = load_products(products.train, height=height, width=width)
+    networks: list[InspectionNetwork] = []
     with process_group() as (rank, world):
-        trainer = Trainer(
-            replace(settings, batch=share_batch(settings.batch, world)),
-            images,
-            counts=counts,
-            folder=folder,
-            device=device_for_rank(rank),
-            identity=_identity(settings, products, minutes),
-            minutes=minutes,
-            on_progress=on_progress if rank == 0 else None,
-            rank=rank,
-            world=world,
-        )
-        folder.mkdir(parents=True, exist_ok=True)
-        network = trainer.train()
+        for fold, split in enumerate(products):
+            trainer = _trainer(
+                settings,
+                split,
+                folder=fold_folder(folder, fold) if fold else folder,
+                minutes=None if fold else minutes,
+                on_progress=on_progress if rank == 0 else None,
+                rank=rank,
+                world=world,
+            )
+            networks.append(trainer.train())
+            settings = replace(settings, steps=trainer.steps)
     if rank:
         return None
     if on_progress:
-        on_progress(Progress("validation", 0, sum(map(len, products.validation)), {}))
-    model, threshold, validation = _conclude(network, settings, held_out_set(settings, products, images))
+        on_progress(Progress("validation", 0, sum(map(len, products[0].validation)), {}))
+    model, validation, own = _conclude(networks[0], settings, products[0])
+    others = [
+        _fold_scores(network, model.rule, split)
+        for network, split in zip(networks[1:], products[1:], strict=True)
+    ]
+    found = sum(others, own)
     write_run(
         folder,
         model,
-        settings=replace(settings, steps=trainer.steps),
-        products=products,
-        threshold=threshold,
+        settings=settings,
+        products=products[0],
+        threshold=threshold_of_products(
+            found.scores,
+            found.peaks,
+            found.products,
+            groups=found.groups,
+            false_alarm_rate=settings.false_alarm_rate,
+            folds=settings.folds,
+        ),
         validation=validation,
         seconds=time.monotonic() - started,
+        fold_scores=sum(others, FoldScores()) if others else None,
     )
     return read_run(folder)
+
+
+def _trainer(
+    settings: TrainSettings,
+    products: Products,
+    *,
+    folder: Path,
+    minutes: float | None,
+    on_progress: OnProgress | None,
+    rank: int,
+    world: int,
+) -> Trainer:
+    height, width = settings.model.input_size
+    images, counts = load_products(products.train, height=height, width=width)
+    trainer = Trainer(
+        replace(settings, batch=share_batch(settings.batch, world)),
+        images,
+        counts=counts,
+        folder=folder,
+        device=device_for_rank(rank),
+        identity=_identity(settings, products, minutes),
+        minutes=minutes,
+        on_progress=on_progress,
+        rank=rank,
+        world=world,
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    return trainer
 
 
 def _identity(settings: TrainSettings, products: Products, minutes: float | None) -> str:
@@ -98,28 +138,40 @@ def _identity(settings: TrainSettings, products: Products, minutes: float | None
 
 
 def _conclude(
-    network: InspectionNetwork, settings: TrainSettings, held_out: HeldOut
-) -> tuple[InspectionModel, ThresholdSpec, dict[str, float | None]]:
-    """Fit the score's scales and the threshold on held-out good images; measure on anomalies made on them."""
+    network: InspectionNetwork, settings: TrainSettings, products: Products
+) -> tuple[InspectionModel, dict[str, float | None], FoldScores]:
+    """Fit the score's scales and weights on held-out good images; measure on anomalies made on them."""
+    height, width = settings.model.input_size
+    images, _ = load_products(products.train, height=height, width=width)
+    held_out = held_out_set(settings, products, images)
     network.backbone.float().cpu()
     good = components_of_images(network, held_out.good)
     rule = fit_rule(settings.rule, good, held_out.products)
     rule = fit_weights(rule, good, components_of_images(network, held_out.weighing))
     good_maps, good_scores = fuse(good, rule)
-    peaks = good_maps.flatten(1).amax(dim=1)
-    threshold = threshold_of_products(
-        good_scores.tolist(),
-        peaks.tolist(),
-        held_out.products,
-        groups=held_out.groups,
-        false_alarm_rate=settings.false_alarm_rate,
-    )
     anomalous = np.stack([sample.image for sample in held_out.anomalies])
     maps, scores = fuse(components_of_images(network, anomalous), rule)
     answers = _answers(good_maps, good_scores) + _answers(maps, scores)
     masks = [None] * len(good_scores) + [sample.mask for sample in held_out.anomalies]
     figures = measure(answers, masks).summary()
-    return InspectionModel(network, rule), threshold, figures
+    own = _scores(held_out.products, held_out.groups, good_maps, good_scores)
+    return InspectionModel(network, rule), figures, own
+
+
+def _fold_scores(network: InspectionNetwork, rule: ScoreRule, products: Products) -> FoldScores:
+    """The scores of what another fold held out, by the run's weights and in the fold's own deviations."""
+    height, width = network.config.input_size
+    images, counts = load_products(products.validation, height=height, width=width)
+    names = tuple(p.name for p, count in zip(products.products, counts, strict=True) for _ in range(count))
+    network.backbone.float().cpu()
+    good = components_of_images(network, images)
+    maps, scores = fuse(good, fit_rule(replace(rule, products=(), product_classifier=None), good, names))
+    return _scores(names, products.validation_groups, maps, scores)
+
+
+def _scores(products: Sequence[str], groups: Sequence[str], maps: Tensor, scores: Tensor) -> FoldScores:
+    peaks = maps.flatten(1).amax(dim=1)
+    return FoldScores(tuple(products), tuple(groups), tuple(scores.tolist()), tuple(peaks.tolist()))
 
 
 def _answers(maps: Tensor, scores: Tensor) -> list[MapAndScore]:

@@ -80,6 +80,24 @@ def test_hashes_are_listed_by_name(tmp_path: Path) -> None:
     assert hashes["b.png"] == hashlib.sha256(b"picture 1").hexdigest()
 
 
+@settings(max_examples=40, deadline=None)
+@given(CONTENTS, st.integers(0, 5), st.integers(2, 5))
+def test_over_all_folds_each_content_is_held_out_once(contents: list[int], seed: int, folds: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        samples = _write(Path(folder), [f"{index:03}.png" for index in range(len(contents))], contents)
+        if len(set(contents)) < folds:
+            with pytest.raises(DataError, match="folds need as many groups"):
+                split_good(samples, seed=seed, folds=folds)
+            return
+        held_out: list[bytes] = []
+        for fold in range(folds):
+            train, validation = _contents(split_good(samples, seed=seed, fold=fold, folds=folds))
+            assert set(train).isdisjoint(validation)
+            assert sorted(train + validation) == sorted(path.path.read_bytes() for path in samples)
+            held_out += validation
+        assert sorted(held_out) == sorted(sample.path.read_bytes() for sample in samples)
+
+
 @pytest.mark.parametrize("contents", [[], [1], [1, 1, 1]], ids=["none", "one", "three copies of one"])
 def test_too_few_images_say_how_many_are_needed(tmp_path: Path, contents: list[int]) -> None:
     samples = _write(tmp_path, [f"{index}.png" for index in range(len(contents))], contents)

@@ -53,9 +53,7 @@ def test_the_first_fold_is_the_run(data: Path, run: Run):
     assert not list(run.path.glob("fold-*"))  # what the others left is gone
 
 
-def test_one_that_is_interrupted_in_a_later_fold_goes_on_to_the_same_run(
-    data: Path, run: Run, tmp_path: Path
-):
+def test_an_interruption_in_a_later_fold_goes_on_to_the_same_run(data: Path, run: Run, tmp_path: Path):
     begun = 0
 
     def stop(progress: Progress) -> None:

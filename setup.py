@@ -51,6 +51,7 @@ DEV = [
     *MQTT,
     *COCO,
     *RAY,
+    "jsonschema>=4.18",  # the published schemas, against records that were written
     "adeval>=1.1",  # pixel metrics of others, as a reference in tests
     "torchmetrics>=1.4",  # the same, for benchmarks/metrics.py
     "pytest>=8",  # tests

@@ -179,8 +179,9 @@ def _print(answer: dict[str, Any], report: Path | None) -> None:
 def _verdicts(at: dict[str, Any]) -> str:
     defects, good = at["caught"] + at["missed"], at["false_alarms"] + at["passed"]
     return (
-        f"At the threshold {at['threshold']:.4g}: {at['caught']} of {defects} defects caught, "
-        f"{at['false_alarms']} of {good} good parts rejected"
+        f"At the threshold {at['threshold']:.4g}: {at['caught']} of {defects} defects caught "
+        f"({at['missed']} missed: escapes), "
+        f"{at['false_alarms']} of {good} good parts rejected (false rejects)"
     )
 
 

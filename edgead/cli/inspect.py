@@ -66,8 +66,8 @@ def describe_bundle(bundle: Bundle) -> dict[str, str]:
         ),
         "threshold": (
             f"score >= {threshold.score:.6g} is anomalous (pixels: {threshold.pixel:.6g}); expected "
-            f"false alarms {threshold.false_alarm_rate:.2%}, {threshold.confidence:.0%} interval "
-            f"{threshold.interval_low:.2%} to {threshold.interval_high:.2%}, "
+            f"false alarms (false rejects) {threshold.false_alarm_rate:.2%}, {threshold.confidence:.0%} "
+            f"interval {threshold.interval_low:.2%} to {threshold.interval_high:.2%}, "
             f"from {threshold.good_images} good images ({threshold.method})"
         ),
         "metrics": f"on {stated.metrics.measured_on or 'nothing: not measured'}{_metrics(bundle)}",

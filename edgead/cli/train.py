@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from edgead.training.run import Run
 
 
+_LEAST_AUROC = 0.6  # on synthetic anomalies; below it something is wrong with the images or the training
 _PRESETS = (
     "What it consists of. realnet: compact, paper, multi-class, paper-multi-class (the authors' advice for "
     "many products). invad: compact, lite, paper."
@@ -116,6 +117,7 @@ def command(
         raise TrainingError(_interrupted(out)) from None
     if run is None:  # a process of torchrun that is not the first
         return
+    _warn(run)
     if json_path is not None:
         write_json(json_path, _answer(run))
     if json_path != "-":
@@ -143,6 +145,19 @@ def _answer(run: Run) -> dict[str, Any]:
     }
 
 
+def _warn(run: Run) -> None:
+    from edgead.metrics import IMAGE_AUROC
+
+    found = run.validation.get(IMAGE_AUROC.key)
+    if found is not None and found < _LEAST_AUROC:
+        click.echo(
+            f"Warning: the model hardly finds the kind of anomalies that it was trained on (image AUROC "
+            f"{found:.2f}; 0.5 is guessing). Look at the images: are they empty, nearly black, or all alike? "
+            "Or train longer.",
+            err=True,
+        )
+
+
 def _print(run: Run) -> None:
     from edgead.metrics import KEY_WIDTH
 
@@ -158,9 +173,9 @@ def _print(run: Run) -> None:
         + (f"; all of them in turn, by {run.settings.folds} trainings" if run.settings.folds > 1 else "")
     )
     click.echo(
-        f"Threshold {threshold.score:.4g}, {threshold.method}: a good part exceeds it with probability "
-        f"{threshold.false_alarm_rate:.1%} ({threshold.interval_low:.1%} to {threshold.interval_high:.1%} at "
-        f"{threshold.confidence:.0%} confidence)"
+        f"Threshold {threshold.score:.4g}, {threshold.method}: a good part exceeds it (a false reject) with "
+        f"probability {threshold.false_alarm_rate:.1%} ({threshold.interval_low:.1%} to "
+        f"{threshold.interval_high:.1%} at {threshold.confidence:.0%} confidence)"
     )
     name = run.path.resolve().name
     click.echo(f"Next: edgead compile {os.fspath(run.path)} --target intel-cpu --out {name}.edgead")

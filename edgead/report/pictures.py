@@ -153,8 +153,8 @@ def _wrong(bad: Sequence[Record], good: Sequence[Record], threshold: float) -> l
     misses = "Defective parts that passed, the lowest scores first."
     rejects = "Good parts that were rejected, the highest scores first."
     return [
-        (_counted("Missed defects", missed), misses, "No defective part was missed.", missed),
-        (_counted("False alarms", alarms), rejects, "No good part was rejected.", alarms),
+        (_counted("Missed defects (escapes)", missed), misses, "No defective part was missed.", missed),
+        (_counted("False alarms (false rejects)", alarms), rejects, "No good part was rejected.", alarms),
     ]
 
 

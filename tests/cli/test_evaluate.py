@@ -49,7 +49,7 @@ def test_a_bundle_is_measured_and_reported(tmp_path, data):
     assert answer["at_threshold"] == {
         "threshold": 0.75, "caught": 3, "missed": 0, "false_alarms": 0, "passed": 3,
     }  # fmt: skip
-    assert "3 of 3 defects caught, 0 of 3 good parts rejected" in result.output
+    assert "3 of 3 defects caught (0 missed: escapes), 0 of 3 good parts rejected" in result.output
     text = report.read_text(encoding="utf-8")
     assert "No defective part was missed." in text
     assert "image AUROC" in text

@@ -176,7 +176,10 @@ class TestInspect:
     def test_in_words(self, bundle: Path):
         output = invoke("inspect", bundle).output
         assert "uint8 32 x 32 x 3 RGB, resized by stretch-area" in output
-        assert "expected false alarms 1.00%, 95% interval 0.00% to 5.00%, from 100 good images" in output
+        assert (
+            "expected false alarms (false rejects) 1.00%, 95% interval 0.00% to 5.00%, from 100 good images"
+            in output
+        )
         assert "image_auroc: 1.0000 in float, not defined in f32" in output
 
     def test_json_is_the_manifest(self, bundle: Path):

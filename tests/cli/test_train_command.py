@@ -52,6 +52,16 @@ def test_a_training_ends_with_its_run_and_the_next_command(data: Path, tmp_path:
     assert settings.model.input_size == (64, 64)
 
 
+@pytest.mark.parametrize("extra", [(), ("--json", "-")], ids=["text", "json"])
+def test_a_model_that_finds_nothing_is_warned_of(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, extra: tuple[str, ...]
+):
+    monkeypatch.setattr("edgead.cli.train._LEAST_AUROC", 1.1)
+    result = invoke(data, "--out", tmp_path / "run", *SMALL, *extra)
+    assert "Warning: the model hardly finds" in result.stderr
+    assert "Warning" not in result.stdout
+
+
 def test_json_on_stdout_is_all_of_stdout(data: Path, tmp_path: Path):
     done = invoke(data, "--out", tmp_path / "run", *SMALL, "--json", "-", "--false-alarm-rate", "0.1")
     assert done.exit_code == 0, done.output

@@ -9,10 +9,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from edgead.bundle.manifest import Manifest
 from edgead.files import write_bytes
+from edgead.records import json_schema
 from edgead.verdicts.verdict import SCHEMA, Verdict
 
 FOLDER = Path(__file__).with_name("schemas")
@@ -20,28 +19,20 @@ FOLDER = Path(__file__).with_name("schemas")
 
 def schemas() -> dict[str, dict[str, Any]]:
     """Each schema by the name of its file."""
-    verdict = _strict(msgspec.json.schema(Verdict))
+    verdict = json_schema(Verdict)
     record = verdict["$defs"]["Verdict"]
     record["properties"] = {"schema": {"const": SCHEMA}, **record["properties"]}
     record["required"] = list(record["properties"])  # a verdict is written whole
     for value in record["properties"].values():
         value.pop("default", None)
     return {
-        "manifest.schema.json": _strict(msgspec.json.schema(Manifest)),
+        "manifest.schema.json": json_schema(Manifest),
         "verdict.schema.json": verdict,
     }
 
 
 def as_text(schema: dict[str, Any]) -> str:
     return json.dumps(schema, indent=2) + "\n"
-
-
-def _strict(schema: dict[str, Any]) -> dict[str, Any]:
-    """Of draft 2020-12; a field that a record does not have is refused, as edgead's reader refuses it."""
-    for record in schema["$defs"].values():
-        if "properties" in record:
-            record["additionalProperties"] = False
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
 if __name__ == "__main__":

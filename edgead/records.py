@@ -20,6 +20,7 @@ import msgspec
 from edgead.errors import DataError, EdgeadError
 
 _Record = TypeVar("_Record")
+_ADVICE = "Make it again, or use the version that wrote it."
 
 
 def parse_json(text: bytes | str, *, origin: str, error: type[EdgeadError] = DataError) -> Any:
@@ -39,19 +40,21 @@ def record_from(
     origin: str,
     error: type[EdgeadError] = DataError,
     complete: bool = False,
+    advice: str = _ADVICE,
 ) -> _Record:
     """Build the dataclass `kind` from parsed JSON or TOML.
 
     Types are exact: true is no number, 1.0 no integer, but 1 is a float. A list becomes a tuple where that is
     declared. With `complete`, fields that have a default must be there as well. Raises `error`, beginning
-    with `origin`, for what does not fit; errors of edgead that the records themselves raise pass through.
+    with `origin` and ending with `advice`, for what does not fit; errors of edgead that the records themselves
+    raise pass through.
     """
-    _refuse_unknown(kind, value, origin, error, complete)
+    _refuse_unknown(kind, value, origin, error, complete, advice)
     try:
         return msgspec.convert(value, kind, strict=True)
     except msgspec.ValidationError as fault:
         reason = str(fault).replace(" - at `$", " at `").replace("`.", "`")
-        raise error(f"{origin}: {reason}. Make it again, or use the version that wrote it.") from fault
+        raise error(f"{origin}: {reason}. {advice}") from fault
 
 
 def json_from(record: Any, *, origin: str, error: type[EdgeadError] = DataError) -> bytes:
@@ -73,7 +76,9 @@ def json_schema(kind: type[Any]) -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **plain}
 
 
-def _refuse_unknown(hint: Any, value: Any, origin: str, error: type[EdgeadError], complete: bool) -> None:
+def _refuse_unknown(
+    hint: Any, value: Any, origin: str, error: type[EdgeadError], complete: bool, advice: str
+) -> None:
     """msgspec passes over fields that a dataclass does not have; a strict reader must not."""
     if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
         hints = typing.get_type_hints(hint)
@@ -81,20 +86,15 @@ def _refuse_unknown(hint: Any, value: Any, origin: str, error: type[EdgeadError]
         for name in value:
             if name not in known:
                 near = difflib.get_close_matches(str(name), known, n=1)
-                advice = f" (did you mean '{near[0]}'?)" if near else ""
-                raise error(
-                    f"{origin}: unknown field '{str(name)[:80]}'{advice}. Use the version that wrote it."
-                )
-            _refuse_unknown(known[name], value[name], f"{origin}: {name}", error, complete)
+                meant = f" (did you mean '{near[0]}'?)" if near else ""
+                raise error(f"{origin}: unknown field '{str(name)[:80]}'{meant}. {advice}")
+            _refuse_unknown(known[name], value[name], f"{origin}: {name}", error, complete, advice)
         missing = [field.name for field in dataclasses.fields(hint) if complete and field.name not in value]
         if missing:
-            raise error(
-                f"{origin}: Object missing required field `{missing[0]}`. Make it again, or use the version "
-                "that wrote it."
-            )
+            raise error(f"{origin}: Object missing required field `{missing[0]}`. {advice}")
     else:
         for inner, item in _inner(hint, value):
-            _refuse_unknown(inner, item, origin, error, complete)
+            _refuse_unknown(inner, item, origin, error, complete, advice)
 
 
 def _inner(hint: Any, value: Any) -> Iterator[tuple[Any, Any]]:

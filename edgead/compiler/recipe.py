@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any
 
 from edgead.errors import UsageError
 from edgead.profiles import list_data, read_data
+from edgead.records import record_from
 
-_T = TypeVar("_T")
+_ADVICE = "calibration/default.toml explains each field."
 _ACTIVATIONS = ("per-tensor", "per-channel", "signed-per-tensor")
 
 
@@ -122,47 +122,14 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
 def recipe_from_tables(tables: dict[str, Any], *, name: str) -> Recipe:
     """Build a recipe from parsed TOML; raises UsageError naming the table and the key at fault."""
     origin = f"recipe {name}"
-    kinds: dict[str, type] = {
-        "quantization": QuantizationSpec,
-        "calibration": CalibrationSpec,
-        "gate": GateSpec,
-    }
-    _check_keys(tables, kinds, origin)
+    if "name" in tables:
+        raise UsageError(f"{origin}: unknown field 'name': a recipe is called as its file is.")
     try:
-        parts: dict[str, Any] = {
-            key: _build(kind, tables.get(key, {}), f"{origin}: {key}") for key, kind in kinds.items()
-        }
+        content = {**tables, "name": name}
+        return record_from(Recipe, content, origin=origin, error=UsageError, advice=_ADVICE)
     except UsageError as error:
         message = str(error)
         raise UsageError(message if message.startswith(origin) else f"{origin}: {message}") from error
-    return Recipe(name=name, **parts)
-
-
-def _build(kind: type[_T], table: Any, origin: str) -> _T:
-    if not isinstance(table, dict):
-        raise UsageError(f"{origin}: expected a table, found {type(table).__name__}.")
-    hints = get_type_hints(kind)
-    _check_keys(table, hints, origin)
-    return kind(**{key: _value(value, hints[key], f"{origin}.{key}") for key, value in table.items()})
-
-
-def _check_keys(found: dict[str, Any], known: dict[str, Any], origin: str) -> None:
-    for key in found:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            hint = f" Did you mean '{near[0]}'?" if near else ""
-            raise UsageError(f"{origin}: unknown key '{key}'.{hint} Known: {', '.join(known)}.")
-
-
-def _value(value: Any, hint: Any, origin: str) -> Any:
-    if hint is float and type(value) is int:
-        return float(value)
-    if hint in (int, float, str) and type(value) is hint:
-        return value
-    if hint == tuple[str, ...] and isinstance(value, list) and all(type(item) is str for item in value):
-        return tuple(value)
-    expected = "a list of texts" if hint == tuple[str, ...] else f"a value of type {hint.__name__}"
-    raise UsageError(f"{origin}: expected {expected}, found {value!r}.")
 
 
 def _check_range(name: str, value: float, low: float, high: float) -> None:

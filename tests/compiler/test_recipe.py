@@ -35,20 +35,21 @@ def test_a_path_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[gates]\n", "unknown key 'gates'. Did you mean 'gate'?"),
-        ("[gate]\ntrys = 1\n", "recipe bad: gate: unknown key 'trys'. Did you mean 'tries'?"),
-        ("[gate]\ntries = true\n", "gate.tries: expected a value of type int, found True"),
+        ("[gates]\n", "unknown field 'gates' (did you mean 'gate'?)"),
+        ("[gate]\ntrys = 1\n", "recipe bad: gate: unknown field 'trys' (did you mean 'tries'?)"),
+        ("[gate]\ntries = true\n", "recipe bad: Expected `int`, got `bool` at `gate.tries`"),
         ("[gate]\ntries = -1\n", "gate.tries: expected a value from 0 to 100, found -1"),
         ("[gate]\nmax_drop_au_pro = nan\n", "expected a value from 0 to 1, found nan"),
         ("[calibration]\nimages = 0\n", "calibration.images: expected a value from 1"),
-        ("[calibration]\nimages = 1.5\n", "calibration.images: expected a value of type int, found 1.5"),
-        ("calibration = 3\n", "calibration: expected a table, found int"),
+        ("[calibration]\nimages = 1.5\n", "Expected `int`, got `float` at `calibration.images`"),
+        ("calibration = 3\n", "Expected `object`, got `int` at `calibration`"),
         ('[quantization]\npreset = "fast"\n', "expected one of performance, mixed, found 'fast'"),
-        ("[quantization]\nkeep_layers = [1]\n", "keep_layers: expected a list of texts, found [1]"),
+        ("[quantization]\nkeep_layers = [1]\n", "Expected `str`, got `int` at `quantization.keep_layers[0]`"),
         ('[quantization]\npreset = "mixed"\nactivations = "signed-per-tensor"\n', "makes zero points"),
         ('[quantization]\nbias_correction = "fast"\n', 'set weight_rounding = "nearest" as well'),
         ('[quantization]\nweight_rounding = "up"\n', "expected one of calibrated, nearest, found 'up'"),
         ("[gate\n", "not valid TOML"),
+        ('name = "mine"\n', "unknown field 'name'"),
     ],
 )
 def test_a_recipe_that_is_wrong_names_the_key(text: str, message: str, tmp_path: Path) -> None:

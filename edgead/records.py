@@ -46,8 +46,8 @@ def record_from(
 
     Types are exact: true is no number, 1.0 no integer, but 1 is a float. A list becomes a tuple where that is
     declared. With `complete`, fields that have a default must be there as well. Raises `error`, beginning
-    with `origin` and ending with `advice`, for what does not fit; errors of edgead that the records themselves
-    raise pass through.
+    with `origin` and ending with `advice`, for what does not fit; errors of edgead that the records raise
+    themselves pass through.
     """
     _refuse_unknown(kind, value, origin, error, complete, advice)
     try:

@@ -33,7 +33,7 @@ from edgead.allocation.channel_information import ChannelInformation
 from edgead.allocation.choose import choose
 from edgead.cost.compact_layers import network_layers
 from edgead.cost.design_space import Space
-from edgead.cost.measure import CLOCKS, MeasuredNetwork, Model, measure_models, measured_on
+from edgead.cost.measure import CLOCKS, MeasuredNetwork, TimedModel, measure_models, measured_on, read_models
 from edgead.cost.predict import TableCosts
 from edgead.cost.probes import draw_configs, make_probes
 from edgead.cost.profile_file import table_text
@@ -129,23 +129,21 @@ def main(
     report("budget", rows, json_path=json_path, quick=quick, settings={"measured": how.words, **details})
 
 
-def _models(folder: Path | None, count: int, seed: int) -> list[Model]:
+def _models(folder: Path | None, count: int, seed: int) -> list[TimedModel]:
     """The models of a folder, or else newly made ones; the default network is none of the held-out."""
     if folder is not None:
-        from edgead.cli.targets_measure import models_of
-
-        found = models_of(folder)
+        found = read_models(folder)
     else:
         click.echo(f"Making {count} networks ...", err=True)
         configs = draw_configs(Space(RealNetConfig()), count + 1, seed=seed)
         made = make_probes(configs, PRECISIONS)
-        found = [Model(one.config.to_json(), one.precision, lambda one=one: one.model) for one in made]
+        found = [TimedModel(one.config.to_json(), one.precision, lambda one=one: one.model) for one in made]
     default = RealNetConfig().to_json()
     return [model for model in found if seed == _TABLE_SEED or dict(model.config) != default]
 
 
 def predictions(
-    fitted: Sequence[Model], held_out: Sequence[Model], how: How
+    fitted: Sequence[TimedModel], held_out: Sequence[TimedModel], how: How
 ) -> tuple[MeasuredTable, list[Row], dict[str, Any]]:
     """The table, and how far its predictions of the held-out networks are off."""
     everything = [*fitted, *held_out]
@@ -199,7 +197,7 @@ def planned(table: MeasuredTable, power: Power, how: How, budgets: Sequence[floa
     wall, busy = (time.perf_counter() - started[0], time.process_time() - started[1])
     seconds = [value / len(plans) for value in (wall, busy)]
     probes = list(make_probes([plan.config for plan in plans], ["int8"]))
-    models = [Model(one.config.to_json(), "int8", lambda one=one: one.model) for one in probes]
+    models = [TimedModel(one.config.to_json(), "int8", lambda one=one: one.model) for one in probes]
     found = measure_models(
         models, engine="openvino", threads=how.threads, clock=how.clock, rounds=4 if how.quick else 12
     )

@@ -11,13 +11,11 @@ import click
 
 from edgead.cli.options import json_option, write_json
 from edgead.cli.progress import is_watched, progress_share
-from edgead.errors import DataError, UsageError
+from edgead.errors import UsageError
 
 if TYPE_CHECKING:
-    from edgead.cost.measure import MeasuredNetwork, Model
+    from edgead.cost.measure import MeasuredNetwork
     from edgead.profiles.target import Target
-
-_INDEX = "models.json"
 
 
 @click.command()
@@ -126,6 +124,7 @@ def _make(folder: Path, precisions: Sequence[str], **drawn: Any) -> None:
         click.echo("Loading torch ...", err=True)
     from edgead.cli.parsing import input_size_from_text
     from edgead.cost.design_space import Space
+    from edgead.cost.measure import MODELS_INDEX
     from edgead.cost.probes import draw_configs, make_probes
     from edgead.files import write_bytes
     from edgead.models.realnet.config import RealNetConfig
@@ -139,7 +138,7 @@ def _make(folder: Path, precisions: Sequence[str], **drawn: Any) -> None:
             name = f"{number:03}.onnx"
             write_bytes(folder / name, probe.model)
             index.append({"file": name, "precision": probe.precision, "config": probe.config.to_json()})
-    write_bytes(folder / _INDEX, json.dumps(index, indent=1).encode())
+    write_bytes(folder / MODELS_INDEX, json.dumps(index, indent=1).encode())
 
 
 def _measure(
@@ -147,13 +146,13 @@ def _measure(
 ) -> dict[str, Any]:
     import dataclasses
 
-    from edgead.cost.measure import measure_models, measured_on
+    from edgead.cost.measure import measure_models, measured_on, read_models
     from edgead.cost.profile_file import profile_with_table
     from edgead.device.machine import usable_cores
     from edgead.files import write_bytes
     from edgead.profiles import read_data_text
 
-    models = models_of(folder)
+    models = read_models(folder)
     threads = threads or usable_cores()
     circumstances = measured_on(base.engine, threads=threads, clock=clock)
     with progress_share("Measuring") as on_progress:
@@ -168,24 +167,3 @@ def _measure(
         "precisions": sorted({one.precision for one in found}),
         "points": [{**dataclasses.asdict(one), "config": dict(one.config)} for one in found],
     }
-
-
-def models_of(folder: Path) -> list[Model]:
-    from edgead.cost.measure import Model
-
-    path = folder / _INDEX
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return [
-            Model(dict(entry["config"]), str(entry["precision"]), (folder / str(entry["file"])).read_bytes)
-            for entry in content
-        ]
-    except OSError as error:
-        raise DataError(
-            f"{path} cannot be read ({error.strerror}). Make the models: "
-            f"edgead targets measure --make-models {folder}"
-        ) from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"{path} is damaged ({type(error).__name__}: {error}). Make the models again."
-        ) from error

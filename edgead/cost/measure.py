@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import datetime
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ import numpy as np
 import edgead
 from edgead.bundle import InputSpec, Manifest, OutputSpec, draft_manifest
 from edgead.device.machine import cpu_model, usable_cores
-from edgead.errors import UsageError
+from edgead.errors import DataError, UsageError
 from edgead.runtime.engines import create_engine
 from edgead.runtime.engines.base import Engine
 
@@ -29,6 +30,7 @@ CLOCKS: Mapping[str, Callable[[], int]] = {
     "wall": time.perf_counter_ns,
     "processor": time.process_time_ns,
 }
+MODELS_INDEX = "models.json"  # of a folder of models
 _GROUP = 6  # models in memory at a time, measured in turns
 _UNSETTLED = 1  # calls of a block, which find the other models' data in the caches
 _BLOCK = 6
@@ -36,12 +38,34 @@ _QUANTILE = 0.25  # of the calls: others on the machine only ever add time
 
 
 @dataclass(frozen=True)
-class Model:
+class TimedModel:
     """A model to measure: a configuration as plain values, its precision and its ONNX file."""
 
     config: Mapping[str, Any]
     precision: str
     load: Callable[[], bytes]
+
+
+def read_models(folder: Path) -> list[TimedModel]:
+    """The models of a folder that `edgead targets measure --make-models` wrote; DataError for another."""
+    path = folder / MODELS_INDEX
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return [
+            TimedModel(
+                dict(entry["config"]), str(entry["precision"]), (folder / str(entry["file"])).read_bytes
+            )
+            for entry in content
+        ]
+    except OSError as error:
+        raise DataError(
+            f"{path} cannot be read ({error.strerror}). Make the models: "
+            f"edgead targets measure --make-models {folder}"
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{path} is damaged ({type(error).__name__}: {error}). Make the models again."
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -79,7 +103,7 @@ def measured_on(engine: str, *, threads: int, clock: str) -> MeasuredOn:
 
 
 def measure_models(
-    models: Sequence[Model],
+    models: Sequence[TimedModel],
     *,
     engine: str,
     threads: int,
@@ -106,7 +130,7 @@ def measure_models(
 
 
 def _measure_group(
-    models: Sequence[Model], engine: str, threads: int, clock: Callable[[], int], rounds: int
+    models: Sequence[TimedModel], engine: str, threads: int, clock: Callable[[], int], rounds: int
 ) -> list[MeasuredNetwork]:
     with contextlib.ExitStack() as stack:
         loaded = []
@@ -134,7 +158,7 @@ def _measure_group(
     ]
 
 
-def _load(engine: str, threads: int, model: Model, content: bytes) -> tuple[Engine, float | None]:
+def _load(engine: str, threads: int, model: TimedModel, content: bytes) -> tuple[Engine, float | None]:
     """The model in a new engine, and the MB by which the process was larger at the highest point."""
     _give_back_memory()
     _forget_peak()
@@ -146,12 +170,12 @@ def _load(engine: str, threads: int, model: Model, content: bytes) -> tuple[Engi
     return opened, None if before is None or after is None else max(0.0, after - before)
 
 
-def _noise(model: Model) -> np.ndarray[Any, np.dtype[np.uint8]]:
+def _noise(model: TimedModel) -> np.ndarray[Any, np.dtype[np.uint8]]:
     shape = (int(model.config["input_height"]), int(model.config["input_width"]), 3)
     return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
 
 
-def _manifest(model: Model, engine: str) -> Manifest:
+def _manifest(model: TimedModel, engine: str) -> Manifest:
     """The least that an engine asks for."""
     height, width = (int(model.config[name]) for name in ("input_height", "input_width"))
     stride = 2 ** int(model.config["grid_stage"])

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgead.datasets.folders import open_collection
-from edgead.datasets.listing import folders_in, images_in, some
+from edgead.datasets.listing import first_few, folders_in, images_in
 from edgead.datasets.samples import ImageDataset
 from edgead.errors import DataError, UnknownNameError
 from edgead.profiles import read_toml
@@ -140,10 +140,10 @@ def _differences(products: Sequence[ImageDataset], published: Published) -> list
             differences.append(f"{len(products)} of {published.products} products are there")
         return differences
     unknown = [name for name in found if name not in published.counts]
-    differences = [f"{some(unknown)}: no product of {published.title}"] if unknown else []
+    differences = [f"{first_few(unknown)}: no product of {published.title}"] if unknown else []
     if len(products) > 1:
         missing = [name for name in published.counts if name not in found]
-        differences += [f"{some(missing)}: missing"] if missing else []
+        differences += [f"{first_few(missing)}: missing"] if missing else []
     for name in found:
         if name in published.counts:
             expected = published.counts[name]

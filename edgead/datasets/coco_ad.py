@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from edgead.datasets.listing import some
+from edgead.datasets.listing import first_few
 from edgead.datasets.samples import GOOD
 from edgead.errors import DataError, UsageError
 from edgead.files import write_json
@@ -150,7 +150,7 @@ def _require_files(half: _Half, images: Sequence[Mapping[str, Any]]) -> None:
     if missing:
         raise DataError(
             f"{half.table} names {len(missing)} of {len(images)} images that are not in {half.folder}: "
-            f"{some(missing)}. Unpack the pictures again."
+            f"{first_few(missing)}. Unpack the pictures again."
         )
 
 

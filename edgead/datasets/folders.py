@@ -17,7 +17,7 @@ from pathlib import Path
 
 from edgead.datasets.layouts import layout_at, resemblance
 from edgead.datasets.layouts.mvtec import read_mvtec
-from edgead.datasets.listing import folders_in, images_in, nothing_found, some
+from edgead.datasets.listing import first_few, folders_in, images_in, nothing_found
 from edgead.datasets.samples import GOOD, ImageDataset, Sample
 from edgead.errors import DataError
 
@@ -81,7 +81,7 @@ def _not_a_product(root: Path) -> str:
     inside = [folder.name for folder in folders_in(root) if _is_product(folder)]
     if inside:
         return (
-            f"{root} holds no images, but the folders of {len(inside)} products: {some(inside)}. "
+            f"{root} holds no images, but the folders of {len(inside)} products: {first_few(inside)}. "
             f"Name one of them, such as {root / inside[0]}."
         )
     return f"{nothing_found(root)} {resemblance(root)}".strip()

@@ -26,7 +26,7 @@ def folders_in(folder: Path) -> list[Path]:
     return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
 
 
-def some(names: Iterable[object]) -> str:
+def first_few(names: Iterable[object]) -> str:
     """The first names, and how many more."""
     listed = [str(name) for name in names]
     more = f" and {len(listed) - _NAMED} more" if len(listed) > _NAMED else ""
@@ -84,7 +84,7 @@ def paired_masks(images: Sequence[Path], masks: Sequence[Path], truth: Path) -> 
         example = f"{Path(missing[0]).stem}_mask.png"
         raise DataError(
             f"{len(missing)} of {len(images)} images of kind '{truth.name}' have no mask in {truth}: "
-            f"{some(missing)}. "
+            f"{first_few(missing)}. "
             f"Add {example} and the like, or remove the whole folder if this kind has no masks at all."
         )
     return pairs

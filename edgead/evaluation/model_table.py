@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from edgead.datasets import ImageDataset, open_collection
-from edgead.datasets.listing import folders_in, some
+from edgead.datasets.listing import first_few, folders_in
 from edgead.errors import DataError, EdgeadError
 from edgead.evaluation.evaluator import Predict, evaluate_samples
 from edgead.metrics import figures, mean_over_classes
@@ -45,7 +45,7 @@ class Model:
             return self.path
         if product not in self.of_product:
             raise DataError(
-                f"{self.path} has models for {some(self.of_product)}, and none for '{product}'. Add "
+                f"{self.path} has models for {first_few(self.of_product)}, and none for '{product}'. Add "
                 f"{product}{_BUNDLE}, or a run folder of that name."
             )
         return self.of_product[product]
@@ -80,7 +80,7 @@ class ModelTable:
         for model, dataset in dict.fromkeys((entry.model, entry.dataset) for entry in self.entries):
             of_both = [e for e in self.entries if (e.model, e.dataset) == (model, dataset)]
             failed = [entry.product for entry in of_both if entry.failure]
-            failure = f"no answer for {some(failed)}" if failed else ""
+            failure = f"no answer for {first_few(failed)}" if failed else ""
             means = {} if failed else _means(of_both)
             rows.append(TableRow(model, dataset, f"{len(of_both)} products", means, failure))
         return rows

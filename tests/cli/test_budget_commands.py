@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from edgead.cli import main
 from edgead.cli.bench_prediction import predict_bundle
-from edgead.cost.measure import Model, measure_models
+from edgead.cost.measure import TimedModel, measure_models
 from edgead.cost.probes import make_probes
 from edgead.cost.profile_file import profile_with_table
 from edgead.models.realnet.config import RealNetConfig
@@ -93,7 +93,7 @@ def test_models_are_measured_by_the_engine_that_runs_them():
     # One stage alone has one view: nothing is joined, and the score keeps its name all the same.
     small = RealNetConfig().with_choices(stages=(1,), channels=(8,), input_size=(128, 128))
     probes = list(make_probes([small], ["f32"]))
-    models = [Model(one.config.to_json(), one.precision, lambda one=one: one.model) for one in probes]
+    models = [TimedModel(one.config.to_json(), one.precision, lambda one=one: one.model) for one in probes]
     measure_models(models, engine="openvino", threads=1, rounds=1)
     (found,) = measure_models(models, engine="onnxruntime", threads=1, clock="processor", rounds=2)
     assert found.ms > 0
@@ -106,7 +106,7 @@ def test_a_bundle_is_predicted_or_says_why_not(profile: Path):
     from edgead.cost.measure import MeasuredNetwork, _manifest
 
     one: MeasuredNetwork = measured()[0]
-    manifest = _manifest(Model(one.config, "int8", bytes), "onnxruntime")
+    manifest = _manifest(TimedModel(one.config, "int8", bytes), "onnxruntime")
     prediction = predict_bundle(manifest, target=str(profile), threads=1)
     assert "missing" not in prediction, prediction
     assert prediction["ms"] == pytest.approx(one.ms, rel=0.1)

@@ -10,7 +10,7 @@ import pytest
 
 import edgead.datasets.demo as demo
 from edgead.datasets import draw_demo, open_dataset
-from edgead.datasets.demo.scene import Camera, Product, changed, photograph_defect, photograph_good
+from edgead.datasets.demo.scene import Camera, DrawnProduct, changed, photograph_defect, photograph_good
 from edgead.errors import DataError, UnknownNameError, UsageError
 from edgead.images import read_image, read_mask
 
@@ -18,7 +18,7 @@ EVERY_KIND = [(name, kind) for name, make in demo.PRODUCTS.items() for kind in m
 
 
 @pytest.fixture(params=list(demo.PRODUCTS))
-def product(request: pytest.FixtureRequest) -> Product:
+def product(request: pytest.FixtureRequest) -> DrawnProduct:
     return demo.PRODUCTS[request.param]()
 
 
@@ -69,7 +69,7 @@ def test_the_demo_opens_as_a_dataset(tmp_path: Path) -> None:
     assert told == [(done, told[-1][1]) for done in range(1, told[-1][1] + 1)]
 
 
-def test_good_parts_vary_within_bounds(product: Product) -> None:
+def test_good_parts_vary_within_bounds(product: DrawnProduct) -> None:
     pictures = [photograph_good(product, np.random.default_rng(seed)).astype(int) for seed in range(4)]
     for index, picture in enumerate(pictures):
         assert (picture == 255).mean() < 0.01
@@ -102,7 +102,7 @@ def test_even_the_faintest_defect_has_a_mask(name: str, kind: str) -> None:
     assert mask.sum() >= 12
 
 
-def test_strength_shows(product: Product) -> None:
+def test_strength_shows(product: DrawnProduct) -> None:
     """Over the kinds and a few seeds, strong defects change more than faint ones."""
     changes = {}
     for strength in (0.2, 1.0):

@@ -19,13 +19,13 @@ import numpy as np
 from edgead.datasets.demo.board import Board
 from edgead.datasets.demo.fabric import Fabric
 from edgead.datasets.demo.metal import Metal
-from edgead.datasets.demo.scene import Product, photograph_defect, photograph_good
+from edgead.datasets.demo.scene import DrawnProduct, photograph_defect, photograph_good
 from edgead.errors import DataError, UnknownNameError, UsageError
 from edgead.images import write_image
 
 __all__ = ["PRODUCTS", "draw_demo"]
 
-PRODUCTS: dict[str, Callable[[], Product]] = {"metal": Metal, "fabric": Fabric, "board": Board}
+PRODUCTS: dict[str, Callable[[], DrawnProduct]] = {"metal": Metal, "fabric": Fabric, "board": Board}
 _DRAWING = 1  # raise when any picture changes, so that an older folder is not taken for a new one
 _NOTE = "demo.json"
 _CLEAREST, _FAINTEST = 1.0, 0.2
@@ -77,7 +77,7 @@ def draw_demo(
     return folders
 
 
-def _product(name: str) -> Product:
+def _product(name: str) -> DrawnProduct:
     if name not in PRODUCTS:
         raise UnknownNameError("demo product", name, PRODUCTS)
     return PRODUCTS[name]()
@@ -100,7 +100,7 @@ def _must_draw(folder: Path, note: dict[str, object]) -> bool:
 
 
 def _draw_whole(
-    product: Product,
+    product: DrawnProduct,
     folder: Path,
     note: dict[str, object],
     seed: int,
@@ -127,7 +127,9 @@ def _draw_whole(
         shutil.rmtree(working, ignore_errors=True)
 
 
-def _draw_good(product: Product, folder: Path, seed: int, count: int, advance: Callable[[], None]) -> None:
+def _draw_good(
+    product: DrawnProduct, folder: Path, seed: int, count: int, advance: Callable[[], None]
+) -> None:
     folder.mkdir(parents=True)
     for index in range(count):
         rng = _rng(seed, product.name, folder.parent.name, "good", index)
@@ -136,7 +138,7 @@ def _draw_good(product: Product, folder: Path, seed: int, count: int, advance: C
 
 
 def _draw_defects(
-    product: Product, kind: str, root: Path, seed: int, count: int, advance: Callable[[], None]
+    product: DrawnProduct, kind: str, root: Path, seed: int, count: int, advance: Callable[[], None]
 ) -> None:
     images, masks = root / "test" / kind, root / "ground_truth" / kind
     images.mkdir(parents=True)

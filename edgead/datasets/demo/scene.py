@@ -25,7 +25,7 @@ Rng = np.random.Generator
 Y, X = (axis.astype(np.float32) - (SIZE - 1) / 2 for axis in np.mgrid[:SIZE, :SIZE])
 
 
-class Product(Protocol):
+class DrawnProduct(Protocol):
     """A product that can be drawn good, or with a defect of strength 0..1 (faint to clear)."""
 
     @property
@@ -124,14 +124,14 @@ class Camera:
         return np.asarray(np.clip(np.rint(exposed + grain * sigma), 0, 255), np.uint8)
 
 
-def photograph_good(product: Product, rng: Rng) -> Picture:
+def photograph_good(product: DrawnProduct, rng: Rng) -> Picture:
     """One picture of a good part, uint8 SIZE x SIZE x 3 RGB."""
     part = product.draw(rng)
     camera = Camera.draw(rng)
     return camera.develop(camera.expose(product.render(part)))
 
 
-def photograph_defect(product: Product, kind: str, strength: float, rng: Rng) -> tuple[Picture, Mask]:
+def photograph_defect(product: DrawnProduct, kind: str, strength: float, rng: Rng) -> tuple[Picture, Mask]:
     """One picture of a bad part and its mask: the pixels that the defect, and nothing else, has changed.
 
     The part is exposed twice, without and with the defect, under the same light and noise.

@@ -12,7 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgead.datasets.layouts.base import Layout
-from edgead.datasets.listing import some
+from edgead.datasets.listing import first_few
 from edgead.datasets.samples import ImageDataset, Sample
 from edgead.errors import DataError
 
@@ -28,7 +28,7 @@ def _read(root: Path, name: str) -> ImageDataset:
     if missing:
         raise DataError(
             f"{len(missing)} of {len(wanted)} files that trainval.txt and test.txt in {root} name are "
-            f"missing: {some(missing)}. Copy the data set again."
+            f"missing: {first_few(missing)}. Copy the data set again."
         )
     return ImageDataset(name, root, DEEP_PCB.name, tuple(train), tuple(test))
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edgead.datasets.layouts.base import Layout
-from edgead.datasets.listing import some
+from edgead.datasets.listing import first_few
 from edgead.datasets.samples import GOOD, ImageDataset, Sample
 from edgead.errors import DataError
 
@@ -29,7 +29,7 @@ def _read(root: Path, name: str) -> ImageDataset:
     missing = [path for path in wanted if not path.is_file()]
     if missing:
         raise DataError(
-            f"{len(missing)} of {len(wanted)} files that {table} names are missing: {some(missing)}. "
+            f"{len(missing)} of {len(wanted)} files that {table} names are missing: {first_few(missing)}. "
             "Unpack the product's archive again."
         )
     defective = [sample.path for sample in train if sample.is_anomalous]

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from edgead.datasets.layouts.base import Layout, good_samples
-from edgead.datasets.listing import folders_in, images_in, some
+from edgead.datasets.listing import first_few, folders_in, images_in
 from edgead.datasets.samples import GOOD, ImageDataset, Sample
 from edgead.errors import DataError
 
@@ -75,7 +75,7 @@ def _kolektor_samples(folder: Path) -> list[Sample]:
     pictures = [image for image in images if not image.stem.endswith(_TRUTH)]
     missing = [picture.name for picture in pictures if picture.stem not in masks]
     if missing:
-        raise DataError(f"{len(missing)} images in {folder} have no {_TRUTH} mask: {some(missing)}.")
+        raise DataError(f"{len(missing)} images in {folder} have no {_TRUTH} mask: {first_few(missing)}.")
     samples = []
     for picture in pictures:
         mask = masks[picture.stem]

@@ -9,7 +9,7 @@ import csv
 from pathlib import Path
 
 from edgead.datasets.layouts.base import Layout
-from edgead.datasets.listing import some
+from edgead.datasets.listing import first_few
 from edgead.datasets.samples import GOOD, ImageDataset, Sample
 from edgead.errors import DataError
 
@@ -51,7 +51,7 @@ def _rows(table: Path, product: str) -> list[dict[str, str]]:
         missing = [column for column in _COLUMNS if column not in (reader.fieldnames or ())]
         if missing:
             raise DataError(
-                f"{table} should have the columns {', '.join(_COLUMNS)}; {some(missing)} is missing."
+                f"{table} should have the columns {', '.join(_COLUMNS)}; {first_few(missing)} is missing."
             )
         try:
             return [row for row in reader if row["object"] == product]
@@ -64,7 +64,7 @@ def _require_files(table: Path, samples: list[Sample]) -> None:
     missing = [path for path in wanted if not path.is_file()]
     if missing:
         raise DataError(
-            f"{len(missing)} of {len(wanted)} files that {table} names are missing: {some(missing)}. "
+            f"{len(missing)} of {len(wanted)} files that {table} names are missing: {first_few(missing)}. "
             "Unpack the archive again."
         )
 

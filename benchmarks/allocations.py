@@ -18,7 +18,7 @@ from edgead.allocation.allocation import Allocation, Limits
 from edgead.allocation.choose import choose, residuals_for
 from edgead.compiler.recipe import load_recipe
 from edgead.cost.design_space import Space, configuration
-from edgead.cost.measure import Model, measure_models
+from edgead.cost.measure import TimedModel, measure_models
 from edgead.cost.predict import CostModel, cost_model
 from edgead.cost.probes import make_probes
 from edgead.models.backbones import feature_info
@@ -156,7 +156,7 @@ def _measure(found: list[dict[str, Any]], how: Any) -> None:
     configs = [RealNetConfig.from_json(one["config"]) for one in found]
     distinct = list(dict.fromkeys(configs))
     probes = list(make_probes(distinct, [_PRECISION]))
-    models = [Model(one.config.to_json(), _PRECISION, lambda one=one: one.model) for one in probes]
+    models = [TimedModel(one.config.to_json(), _PRECISION, lambda one=one: one.model) for one in probes]
     measured = measure_models(models, engine="openvino", threads=how.threads, clock=how.clock)
     ms = {config: one.ms for config, one in zip(distinct, measured, strict=True)}
     for one, config in zip(found, configs, strict=True):

@@ -96,23 +96,19 @@ def _quantize_group(model: onnx.ModelProto, features: str, items: list[_Distance
     zero = new_initializer(model, f"{features}_points_zero", np.asarray(0, np.int8))
     index = GraphIndex(model.graph)
     least = {item.layer.name: _least_of(item.layer, index) for item in items}
-    shape = _shape_of(model, features)
-    rows = ""
-    if shape is not None and any(least.values()):
-        rows = _rows(model, features, shape, step)
+    rows = _rows_of(model, features, step) if any(least.values()) else None
     for item in items:
         name = f"{item.layer.name}_points"
         whole = np.rint(item.points / step)
         squared, found = ((step * whole) ** 2).sum(axis=1), least[item.layer.name]
-        is_product = shape is not None and found is not None
-        kernels = -whole.T if is_product else -whole[:, :, None, None]
+        kernels = -whole[:, :, None, None] if rows is None or found is None else -whole.T
         quantized = new_initializer(model, f"{name}_quantized", kernels.astype(np.int8, order="C"))
         answer = f"{name}_dequantized"
         _append(model, "DequantizeLinear", [quantized, doubled, zero], answer)
-        if shape is not None and found is not None:
-            _product(model, item.layer, found, [rows, answer], squared, shape)
-        else:
+        if rows is None or found is None:
             item.layer.input[:] = [rounded, answer, new_initializer(model, f"{name}_squared", squared)]
+        else:
+            _replace_by_product(model, item.layer, found, rows, points=answer, squared=squared)
 
 
 @dataclass(frozen=True)
@@ -142,30 +138,43 @@ def _least_of(layer: onnx.NodeProto, index: GraphIndex) -> _Least | None:
     return _Least([*nodes, reader], taken_off) if axes == [[1]] else None
 
 
-def _rows(model: onnx.ModelProto, features: str, shape: list[int], step: float) -> str:
-    """The features rounded, 1 C h w as 1 hw C."""
-    channels, cells = shape[1], shape[2] * shape[3]
-    flat = new_initializer(model, f"{features}_flat_shape", np.asarray([1, channels, cells], np.int64))
+@dataclass(frozen=True)
+class _Rows:
+    """Rounded features as rows: the tensor 1 hw C of this name, and (h, w)."""
+
+    name: str
+    size: tuple[int, int]
+
+
+def _rows_of(model: onnx.ModelProto, features: str, step: float) -> _Rows | None:
+    """None where the shape of the features is not known, or is none of a map at batch 1."""
+    shape = _shape_of(model, features)
+    if len(shape) != 4 or shape[0] != 1 or not all(shape):
+        return None
+    _, channels, height, width = shape
+    flat = new_initializer(model, f"{features}_flat_shape", np.asarray([1, channels, height * width]))
     _append(model, "Reshape", [features, flat], f"{features}_flat")
     _append(model, "Transpose", [f"{features}_flat"], f"{features}_rows", perm=[0, 2, 1])
-    return add_quantizer(model, f"{features}_rows", step, base=f"{features}_rows_whole_steps")
+    name = add_quantizer(model, f"{features}_rows", step, base=f"{features}_rows_whole_steps")
+    return _Rows(name, (height, width))
 
 
-def _product(
+def _replace_by_product(
     model: onnx.ModelProto,
     layer: onnx.NodeProto,
     least: _Least,
-    factors: list[str],
+    rows: _Rows,
+    *,
+    points: str,
     squared: np.ndarray,
-    shape: list[int],
 ) -> None:
     """Put a matrix product and the least of each row in place of a convolution and what follows it."""
     name = layer.name
     bias = new_initializer(model, f"{name}_points_squared", (squared - least.taken_off).astype(np.float32))
-    back = new_initializer(model, f"{name}_least_shape", np.asarray([1, 1, *shape[2:]], np.int64))
+    back = new_initializer(model, f"{name}_least_shape", np.asarray([1, 1, *rows.size]))
     for node in (layer, *least.nodes):
         model.graph.node.remove(node)
-    _append(model, "MatMul", factors, f"{name}_product", name=name)
+    _append(model, "MatMul", [rows.name, points], f"{name}_product", name=name)
     _append(model, "Add", [f"{name}_product", bias], f"{name}_brackets")
     _append(model, "ReduceMin", [f"{name}_brackets"], f"{name}_least", axes=[2], keepdims=1)
     _append(model, "Reshape", [f"{name}_least", back], least.output)
@@ -178,11 +187,8 @@ def _append(
     model.graph.node.append(node)
 
 
-def _shape_of(model: onnx.ModelProto, name: str) -> list[int] | None:
-    """1 C h w; None where it is not known, or another."""
+def _shape_of(model: onnx.ModelProto, name: str) -> list[int]:
+    """0 for a length that is not known; empty where nothing is."""
     inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
-    for value in inferred.value_info:
-        if value.name == name:
-            shape = [int(d.dim_value) for d in value.type.tensor_type.shape.dim]
-            return shape if len(shape) == 4 and shape[0] == 1 and all(shape) else None
-    return None
+    shapes = {v.name: [int(d.dim_value) for d in v.type.tensor_type.shape.dim] for v in inferred.value_info}
+    return shapes.get(name, [])

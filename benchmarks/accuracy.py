@@ -25,7 +25,7 @@ from typing import Any
 import click
 import numpy as np
 from accuracy_plot import plot
-from common import RESULTS, ROOT, Row, json_option, median_ms, quick_option, report, time_in_turns
+from common import ROOT, Row, json_option, median_ms, quick_option, report, time_in_turns
 from simple_detectors import FIGURES, Reached, best_rival, detectors, figures_of, rivals_on
 from trainings import Workshop, subset
 
@@ -130,7 +130,7 @@ def main(
         if times:
             milliseconds = _milliseconds(subjects[0], folder / results[0].bundle)
             rows += [Row(f"one image: {name}", value, "ms p50") for name, value in milliseconds.items()]
-            plot(results, milliseconds, RESULTS / "accuracy.png")
+            plot(results, milliseconds, ROOT / "docs" / "accuracy.png")
     each = [asdict(result) for result in results]
     settings = {"steps": steps, "seeds": seeds, "results": each}
     report("accuracy", rows, json_path=json_path, quick=quick, settings=settings)

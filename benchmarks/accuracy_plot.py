@@ -15,6 +15,7 @@ _COLOURS = ("tab:blue", "tab:orange", "tab:green")
 def plot(results: Sequence[Any], milliseconds: Mapping[str, float], path: Path) -> None:
     """`results` are those of accuracy.py; `milliseconds` of ours and of each kind of rival, by name."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import ScalarFormatter
 
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
@@ -26,6 +27,9 @@ def plot(results: Sequence[Any], milliseconds: Mapping[str, float], path: Path) 
         mean = statistics.fmean(values.values())
         axes.scatter([time], [mean], color=colour, s=110, marker="D", label=f"{name}: mean {mean:.3f}")
     axes.set_xscale("log")
+    axes.set_xlim(0.75 * min(milliseconds.values()), 1.7 * max(milliseconds.values()))
+    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.xaxis.set_minor_formatter(ScalarFormatter())
     axes.set_xlabel("median time of one image, ms, two cores")
     axes.set_ylabel("image AUROC, parts that training never saw")
     axes.set_title("Image AUROC on six data sets against time; rivals by their best rule on the mean")

@@ -1,13 +1,15 @@
-"""Write the tables of docs/targets.md, and that of docs/measurements.md, from targets/ and the cost model.
+"""Write the tables of docs/targets.md and docs/measurements.md: targets/, the cost model, measured accuracy.
 
 python docs/make_targets.py
 """
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from edgead.cost.analytic import PUBLISHED
 from edgead.cost.layers import Layer, layers_of
@@ -18,6 +20,7 @@ from edgead.profiles.target import Target, list_targets
 
 PAGE = Path(__file__).with_name("targets.md")
 MEASUREMENTS = Path(__file__).with_name("measurements.md")
+ACCURACY = Path(__file__).parents[1] / "benchmarks" / "results" / "accuracy.json"
 _PEAKS = ("int8_tops", "f16_tflops", "tf32_tflops", "f32_tflops")
 
 
@@ -31,8 +34,36 @@ def filled_in(page: str) -> str:
 
 
 def measurements_filled_in(page: str) -> str:
-    """The page of measurements with its table of predictions made anew."""
+    """The page of measurements with its tables of predictions and of accuracy made anew."""
+    page = _between_marks(page, "accuracy", accuracy(json.loads(ACCURACY.read_text(encoding="utf-8"))))
     return _between_marks(page, "predictions", predictions_by_target(list_targets()))
+
+
+def accuracy(measured: Mapping[str, Any]) -> list[str]:
+    """A row for each training of benchmarks/accuracy.py: INT8, as trained, the best rivals, the threshold."""
+    head = [
+        "Data set", "INT8: AUROC", "caught at 2 % / 0.1 %", "AU-PRO / pixel AP", "float: AUROC, AU-PRO",
+        "best rival: AUROC", "AU-PRO", "thumbnails", "good rejected (promised)",
+    ]  # fmt: skip
+    rows = []
+    for one in measured["settings"]["results"]:
+        int8, trained = one["figures"]["int8"], one["figures"]["float"]
+        rival = max(one["rivals"], key=lambda name: one["rivals"][name]["image_auroc"])
+        pixel = max(figures["au_pro"] for figures in one["rivals"].values())
+        rows.append(
+            [
+                f"`{one['subject']}`" + (f", seed {one['seed']}" if one["seed"] else ""),
+                f"**{int8['image_auroc']:.3f}**",
+                f"{int8['caught_at_2_percent']:.2f} / {int8['caught_at_0_1_percent']:.2f}",
+                f"{int8['au_pro']:.3f} / {int8['pixel_ap']:.3f}",
+                f"{trained['image_auroc']:.3f}, {trained['au_pro']:.3f}",
+                f"{one['rivals'][rival]['image_auroc']:.3f} ({rival})",
+                f"{pixel:.3f}",
+                "-" if one["control"] is None else f"{one['control']:.2f}",
+                f"{one['rejected']['int8']} of {one['good']} ({one['promised']:.1%}, {one['groups']} groups)",
+            ]
+        )
+    return _table(head, rows)
 
 
 def _between_marks(page: str, name: str, lines: Iterable[str]) -> str:

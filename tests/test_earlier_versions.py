@@ -74,4 +74,4 @@ def test_the_plan_of_a_run_is_its_allocation(tmp_path: Path):
     assert allocation is not None
     assert allocation["config"]["channels"]
     assert allocation_rows(allocation)
-    assert "3 ms" in allocation_facts(allocation)["asked for"]
+    assert "3 ms" in allocation_facts(allocation)["limits"]

@@ -142,10 +142,11 @@ def test_minutes_must_be_a_time(data: Path, tmp_path: Path, minutes: float):
 
 
 def test_loss_falls_on_a_tiny_set(data: Path, tmp_path: Path):
-    train(data, tmp_path / "out", settings=settings(steps=30, learning_rate=3e-3, checkpoint_steps=100))
+    train(data, tmp_path / "out", settings=settings(steps=60, learning_rate=3e-3, checkpoint_steps=100))
     lines = (tmp_path / "out" / "history.jsonl").read_text().splitlines()
-    sums = [sum(v for k, v in json.loads(line).items() if k != "step") for line in lines]
-    assert np.mean(sums[-5:]) < 0.8 * np.mean(sums[:5])
+    for name, most in (("reconstruction", 0.85), ("segmentation", 0.95)):  # 60 steps teach no whole images
+        losses = [json.loads(line)[name] for line in lines]
+        assert np.mean(losses[-5:]) < most * np.mean(losses[:5]), name
 
 
 def test_the_run_says_what_it_was_trained_on(data: Path, run: Run):

@@ -12,6 +12,7 @@ import torch
 
 from edgead.errors import DataError, TrainingError, UsageError
 from edgead.images import write_image
+from edgead.learning.checkpoint import load_checkpoint
 from edgead.synthesis.diffusion import fit as fitting
 from edgead.synthesis.diffusion.drawing import DrawSettings, draw_set
 from edgead.synthesis.diffusion.fit import FitSettings, fit, largest_batch
@@ -107,7 +108,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_checkpoint_kept(
     monkeypatch.setattr(type(images), "batch", broken)
     with pytest.raises(TrainingError, match=r"not finite.*checkpoint"):
         fit(images, tmp_path / "model", settings=SETTINGS, size="small")
-    found = fitting.load_checkpoint(tmp_path / "model" / "checkpoint.safetensors")
+    found = load_checkpoint(tmp_path / "model" / "checkpoint.safetensors")
     assert found.step == 2
 
 

@@ -49,6 +49,7 @@ def accuracy(measured: Mapping[str, Any]) -> list[str]:
     for one in measured["settings"]["results"]:
         int8, trained = one["figures"]["int8"], one["figures"]["float"]
         rival = max(one["rivals"], key=lambda name: one["rivals"][name]["image_auroc"])
+        held_out = f"{one['groups']} group{'s' * (one['groups'] > 1)}"
         pixel = max(figures["au_pro"] for figures in one["rivals"].values())
         rows.append(
             [
@@ -60,7 +61,7 @@ def accuracy(measured: Mapping[str, Any]) -> list[str]:
                 f"{one['rivals'][rival]['image_auroc']:.3f} ({rival})",
                 f"{pixel:.3f}",
                 "-" if one["control"] is None else f"{one['control']:.2f}",
-                f"{one['rejected']['int8']} of {one['good']} ({one['promised']:.1%}, {one['groups']} groups)",
+                f"{one['rejected']['int8']} of {one['good']} ({one['promised']:.1%}, {held_out})",
             ]
         )
     return _table(head, rows)

@@ -1,6 +1,6 @@
-"""What was measured on a device, kept in its profile, and the latencies, sizes and memory told from it.
+"""What was measured on a device, kept in its profile, and the latencies, sizes and memory predicted from it.
 
-A table holds whole networks drawn at random, each with what it took. A latency is told as a sum over the
+A table holds whole networks drawn at random, each with what it took. A latency is predicted as a sum over the
 operations of a network: each part of it has a cost per multiply-accumulate, per byte that it moves and per
 operation, none below zero, such that the table is met with the least relative error. Between the points of
 the table that interpolates; and it says what each part costs, which no measurement of a whole does.
@@ -144,7 +144,7 @@ class LinearModel:
     constant: float
     per_unit: Mapping[tuple[str, str], float]
     relative_error: float  # median, on points left out of the fit
-    margin: float  # by which nine of ten of these exceeded what was told of them, at most; not below 0
+    margin: float  # by which nine of ten of these exceeded their prediction, at most; not below 0
 
     def costs(self, work: Work) -> dict[tuple[str, str], float]:
         """The cost of each kind of work; what no point of the table did costs nothing."""
@@ -203,7 +203,7 @@ def _solve(rows: Floats, values: Floats) -> Floats:
 
 
 def _work(layers: Iterable[Layer]) -> Work:
-    """Multiply-accumulates, bytes moved and operations, by the parts that can be told apart."""
+    """Multiply-accumulates, bytes moved and operations, by the parts that have costs of their own."""
     work: Work = {}
     for layer in layers:
         names = [("macs", layer.macs)] if layer.macs else [("bytes", layer.input_bytes + layer.output_bytes)]

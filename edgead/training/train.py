@@ -24,7 +24,7 @@ from edgead.models.inspection import InspectionModel
 from edgead.models.network import InspectionNetwork
 from edgead.models.scoring.rule import ScoreRule, fit_rule, fit_weights, fuse
 from edgead.training.data import load_products, open_training_data
-from edgead.training.held_out import components_of_images, held_out_set
+from edgead.training.held_out import HeldOut, components_of_images, held_out_set
 from edgead.training.loop import Trainer
 from edgead.training.run import FoldScores, Run, check_out, fold_folder, read_run, set_hashes, write_run
 from edgead.training.settings import TrainSettings
@@ -59,6 +59,7 @@ def train(
     products = [open_training_data(data, settings, fold=fold) for fold in range(settings.folds)]
     check_out(folder)
     networks: list[InspectionNetwork] = []
+    images = np.empty(0, np.uint8)  # that trained the run's own network
     with process_group() as (rank, world):
         for fold, split in enumerate(products):
             trainer = _trainer(
@@ -70,13 +71,14 @@ def train(
                 rank=rank,
                 world=world,
             )
+            images = images if fold else trainer.images
             networks.append(trainer.train())
             settings = replace(settings, steps=trainer.steps)
     if rank:
         return None
     if on_progress:
         on_progress(Progress("validation", 0, sum(map(len, products[0].validation)), {}))
-    model, validation, own = _conclude(networks[0], settings, products[0])
+    model, validation, own = _conclude(networks[0], settings, held_out_set(settings, products[0], images))
     others = [
         _fold_scores(network, model.rule, split)
         for network, split in zip(networks[1:], products[1:], strict=True)
@@ -138,12 +140,9 @@ def _identity(settings: TrainSettings, products: Products, minutes: float | None
 
 
 def _conclude(
-    network: InspectionNetwork, settings: TrainSettings, products: Products
+    network: InspectionNetwork, settings: TrainSettings, held_out: HeldOut
 ) -> tuple[InspectionModel, dict[str, float | None], FoldScores]:
     """Fit the score's scales and weights on held-out good images; measure on anomalies made on them."""
-    height, width = settings.model.input_size
-    images, _ = load_products(products.train, height=height, width=width)
-    held_out = held_out_set(settings, products, images)
     network.backbone.float().cpu()
     good = components_of_images(network, held_out.good)
     rule = fit_rule(settings.rule, good, held_out.products)

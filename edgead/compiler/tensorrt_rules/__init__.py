@@ -133,6 +133,6 @@ def demand(findings: Sequence[Finding], *, origin: str) -> None:
     """Raise CompileError that names the first refusals and how many there are."""
     refused = [finding for finding in findings if finding.level == REFUSE]
     if refused:
-        told = " ".join(map(str, refused[:_NAMED]))
+        reasons = " ".join(map(str, refused[:_NAMED]))
         more = f" And {len(refused) - _NAMED} more." if len(refused) > _NAMED else ""
-        raise CompileError(f"{origin}: TensorRT would refuse it. {told}{more}")
+        raise CompileError(f"{origin}: TensorRT would refuse it. {reasons}{more}")

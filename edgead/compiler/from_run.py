@@ -23,7 +23,7 @@ from edgead.map_and_score import MapAndScore
 from edgead.models.inspection import InspectionModel, fold_for_export
 from edgead.profiles.target import Target
 from edgead.training.data import products_of_run
-from edgead.training.run import Run, read_run
+from edgead.training.run import FoldScores, Run, read_run
 from edgead.training.threshold import threshold_of_products
 
 
@@ -43,6 +43,7 @@ def compile_run(
     Raises DataError for a run or its data that cannot be read, and what `compile_model` raises.
     """
     run = read_run(path)
+    others = run.fold_scores
     recipe = recipe or load_recipe(target.options.get("calibration", "default"))
     products = products_of_run(run)
     held_out = _load(run, products, products.validation)
@@ -58,7 +59,7 @@ def compile_run(
         threads=threads,
         prepare=_prepare,
         keep_in_float=model.kept_in_float,
-        set_threshold=lambda answer: _threshold(answer, run, products, held_out),
+        set_threshold=lambda answer: _threshold(answer, run, products, held_out, others),
         with_half=with_half,
         on_stage=on_stage,
     )
@@ -147,6 +148,7 @@ def _threshold(
     run: Run,
     products: Products,
     held_out: Sequence[Sequence[NamedImage]],
+    others: FoldScores,
 ) -> ThresholdSpec:
     """Set as training did, with the compiled model's answers for the same held-out good images.
 
@@ -154,7 +156,6 @@ def _threshold(
     """
     answers = answer([image for own in held_out for _, image in own])
     names = [p.name for p, own in zip(products.products, held_out, strict=True) for _ in own]
-    others = run.fold_scores
     return threshold_of_products(
         [*(score for _, score in answers), *others.scores],
         [*(float(anomaly_map.max()) for anomaly_map, _ in answers), *others.peaks],

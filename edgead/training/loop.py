@@ -89,6 +89,10 @@ class Trainer:
         with one_core_for_workers():
             return self._train()
 
+    def keep(self) -> None:
+        """Save the finished training as a checkpoint: its run is not written before other trainings end."""
+        self._save(self.steps, [])
+
     def _train(self) -> InspectionNetwork:
         started = time.monotonic()
         self._report(Progress("features", 0, len(self.images), {}))

@@ -73,6 +73,8 @@ def train(
             )
             images = images if fold else trainer.images
             networks.append(trainer.train())
+            if settings.folds > 1:
+                trainer.keep()
             settings = replace(settings, steps=trainer.steps)
     if rank:
         return None

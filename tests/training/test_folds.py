@@ -65,8 +65,15 @@ def test_an_interruption_in_a_later_fold_goes_on_to_the_same_run(data: Path, run
     with pytest.raises(KeyboardInterrupt):
         train(data, tmp_path / "out", settings=settings(folds=FOLDS), on_progress=stop)
     assert [path.name for path in (tmp_path / "out").glob("fold-*")] == ["fold-1"]
-    again = train(data, tmp_path / "out", settings=settings(folds=FOLDS))
+    resumed: list[int] = []
+
+    def note(progress: Progress) -> None:
+        if progress.stage == "resuming":
+            resumed.append(progress.step)
+
+    again = train(data, tmp_path / "out", settings=settings(folds=FOLDS), on_progress=note)
     assert again is not None
+    assert resumed == [6, 4]  # the first fold was done, the second at its checkpoint
     assert again.threshold == run.threshold
     assert again.fold_scores == run.fold_scores
 

@@ -36,7 +36,6 @@ from edgead.evaluation.evaluator import Evaluation, evaluate_samples, predictor_
 from edgead.evaluation.evaluator import predictor_from_module as predictor_from_model
 from edgead.images import read_image
 from edgead.metrics import AU_PRO, CAUGHT_AT_2_PERCENT, IMAGE_AUROC
-from edgead.training.run import Run
 from edgead.training.settings import TrainSettings
 
 SHARED = ROOT.parent / "shared" / "data"
@@ -223,6 +222,7 @@ def _result(subject: Subject, settings: TrainSettings, work: Path, *, quick: boo
     test = open_dataset(subject.path).test
     model = predictor_from_model(run.model(), height=run.height, width=run.width, rule=run.resize)
     with edgead.open(bundle) as inspector:
+        thresholds = {"float": run.threshold.score, "int8": inspector.manifest.threshold.score}
         found = {
             "float": evaluate_samples(model, test),
             "int8": evaluate_samples(predictor_from_inspector(inspector), test),
@@ -234,7 +234,7 @@ def _result(subject: Subject, settings: TrainSettings, work: Path, *, quick: boo
         seed=settings.seed,
         minutes=run.seconds / 60,
         figures={stage: figures_of(one) for stage, one in found.items()},
-        rejected={stage: _rejected(one, run) for stage, one in found.items()},
+        rejected={stage: _rejected(one, thresholds[stage]) for stage, one in found.items()},
         good=sum(not sample.is_anomalous for sample in test),
         promised=run.threshold.false_alarm_rate,
         interval=(run.threshold.interval_low, run.threshold.interval_high),
@@ -248,8 +248,7 @@ def _result(subject: Subject, settings: TrainSettings, work: Path, *, quick: boo
     return result
 
 
-def _rejected(found: Evaluation, run: Run) -> int:
-    threshold = run.threshold.score
+def _rejected(found: Evaluation, threshold: float) -> int:
     return sum(record.score >= threshold for record in found.records if not record.is_anomalous)
 
 

@@ -72,6 +72,12 @@ _PRESETS = (
     help="Train this many times, each time holding out other groups: all of them set the threshold.  "
     "[default: 1]",
 )
+@click.option(
+    "--augment",
+    metavar="HOW",
+    help="Changes of good images that the line shows: auto (found from the images), none, or a list of "
+    "shift, rotate, flip, flip-x, flip-y, light, as in shift=0.02,rotate=5,light.  [default: none]",
+)
 @click.option("--seed", type=click.IntRange(min=0), help="[default: 0]")
 @click.option("--false-alarm-rate", type=float, help="Good parts that may be rejected.  [default: 0.02]")
 @allocation_options
@@ -88,7 +94,7 @@ def command(
       edgead train parts/good --out runs/part
       edgead train parts/good --out runs/part --minutes 20 --synthesis seamless=0.3,subtle=0.7
       edgead train parts/good --out runs/part --synthesis sets/part
-      edgead train parts/good --out runs/part --group-by "part-([0-9]+)"
+      edgead train parts/good --out runs/part --group-by "part-([0-9]+)" --augment rotate=10,light
       edgead train parts/screw parts/nut parts/clip --model invad --out runs/all
       edgead train parts/good --out runs/part --target my-device.toml --latency-ms 6
       torchrun --nproc-per-node 2 -m edgead train parts/good --out runs/part
@@ -166,6 +172,7 @@ def _print(run: Run) -> None:
     click.echo("Held-out good images and synthetic anomalies on them (not real defects):")
     for name, value in run.validation.items():
         click.echo(f"  {name:<{KEY_WIDTH}} {'not defined' if value is None else format(value, '.4f')}")
+    click.echo(f"Good images augmented by: {run.settings.augment}")
     grouping = run.grouping
     click.echo(
         f"Groups of good images ({grouping['found_by']}): {grouping['train']} trained, "

@@ -31,6 +31,7 @@ class TrainOptions:
     seed: int | None = None
     false_alarm_rate: float | None = None
     group_by: str | None = None
+    augment: str | None = None
     folds: int | None = None
     steps: int | None = None
     minutes: float | None = None
@@ -52,7 +53,16 @@ class TrainOptions:
             channels=numbers_from_text("--channels", self.channels),
             input_size=input_size_from_text(None if self.input_size is None else str(self.input_size)),
         )
-        names = ("steps", "batch", "learning_rate", "seed", "false_alarm_rate", "group_by", "folds")
+        names = (
+            "steps",
+            "batch",
+            "learning_rate",
+            "seed",
+            "false_alarm_rate",
+            "group_by",
+            "augment",
+            "folds",
+        )
         given = {name: getattr(self, name) for name in names} | {"texture_folder": self.textures}
         given |= _sources(self.synthesis, self.anomaly_set)
         if self.group_by is not None:

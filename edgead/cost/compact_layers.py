@@ -145,9 +145,11 @@ def detail_layers(config: RealNetConfig) -> tuple[Layer, ...]:
     layers: list[Layer] = []
     for stage in config.detail_stages:
         (info,) = feature_info(config.backbone, (stage,))
-        grid = _grid(config, stage)
+        grid = _detail_grid(config, stage)
         cells, components = _cells(grid), min(config.bank_components, info.channels)
-        layers += [_move("bank", kind, info.channels * cells) for kind in ("pool", "copy")]
+        values = info.channels * cells
+        layers.append(_move("bank", "pool", info.channels * _cells(_grid(config, stage)), values))
+        layers.append(_move("bank", "copy", values))
         layers += _distances(info.channels, components, config.detail_size, grid, density=True)
         layers += [_move("bank", "elementwise", 2 * cells, cells)] * 2  # with what is known of each place
     return tuple(layers)
@@ -185,9 +187,10 @@ def score_layers(config: RealNetConfig) -> tuple[Layer, ...]:
         layers += [_move(part, "elementwise", 2 * cells, cells)] if number else []
     if config.residual_map_stages:
         layers += [_move(part, "elementwise", cells), *pooled, *single]
-    banks = [*config.bank_stages[-1:], *config.detail_stages]
-    for stage in banks:
-        own = _cells(_grid(config, stage))
+    banks = [_grid(config, stage) for stage in config.bank_stages[-1:]]
+    banks += [_detail_grid(config, stage) for stage in config.detail_stages]
+    for grid in banks:
+        own = _cells(grid)
         layers += [_move(part, "elementwise", own)] * 2
         layers += [_move(part, "resize", own, cells)] if own != cells else []
         highest = max(1, round(ScoreRule().top_share * own))
@@ -206,6 +209,12 @@ def score_layers(config: RealNetConfig) -> tuple[Layer, ...]:
 def _grid(config: RealNetConfig, stage: int) -> Grid:
     stride = 2 ** (stage + 1)
     return config.input_height // stride, config.input_width // stride
+
+
+def _detail_grid(config: RealNetConfig, stage: int) -> Grid:
+    """The places of a stage that its own bank compares."""
+    height, width = (-(-length // config.detail_stride) for length in _grid(config, stage))
+    return height, width
 
 
 def _cells(grid: Grid) -> int:

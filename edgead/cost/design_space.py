@@ -48,6 +48,7 @@ def configuration(
         bank_size=bank_size if bank_stages else base.bank_size,
         detail_stages=tuple(stage for stage in base.detail_stages if stage in config.stages),
         detail_size=base.detail_size,
+        detail_stride=base.detail_stride,
     )
 
 

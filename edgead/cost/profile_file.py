@@ -32,6 +32,7 @@ def table_text(circumstances: MeasuredOn, measured: Sequence[MeasuredNetwork]) -
             "residuals": config["residual_count"],
             "bank_size": config["bank_size"] if config["bank_stages"] else 0,
             "detail_size": config["detail_size"] if config["detail_stages"] else 0,
+            "detail_stride": config["detail_stride"],
             "height": config["input_height"],
             "width": config["input_width"],
             "ms": round(one.ms, 4),

@@ -40,6 +40,7 @@ _POINT_KEYS = (
     "residuals",
     "bank_size",
     "detail_size",
+    "detail_stride",
     "height",
     "width",
     "ms",
@@ -256,7 +257,7 @@ def read_table(content: Mapping[str, Any], *, origin: str) -> MeasuredTable:
 def _point(content: Any, origin: str) -> Point:
     if not isinstance(content, dict):
         raise UsageError(f"{origin}: expected a table, found {content!r:.60}.")
-    content = {"detail_size": 0, **content}  # as in tables that were measured before there were detail banks
+    content = {"detail_size": 0, "detail_stride": 1, **content}  # as in tables of earlier versions
     _check_keys(content, _POINT_KEYS, origin)
     lists = {
         name: tuple(_typed(item, int, f"{origin}: {name}") for item in _typed(content[name], list, origin))
@@ -271,6 +272,7 @@ def _point(content: Any, origin: str) -> Point:
             base,
             detail_stages=base.detail_stages if details else (),
             detail_size=details or base.detail_size,
+            detail_stride=_typed(content["detail_stride"], int, origin),
             backbone=_typed(content["backbone"], str, origin),
             input_height=_typed(content["height"], int, origin),
             input_width=_typed(content["width"], int, origin),

@@ -36,6 +36,7 @@ class BankedNetwork(InspectionNetwork):
             self.config.input_size,
             components=self.config.bank_components,
             size=self.config.detail_size,
+            stride=self.config.detail_stride,
         )
 
     @property

@@ -91,6 +91,12 @@ class ModelConfig(abc.ABC):
             if not set(getattr(self, name)) <= set(self.stages):
                 raise UsageError(f"{name} {getattr(self, name)} must be among the stages {self.stages}.")
 
+    def _check_counts(self, *names: str) -> None:
+        """Refuse fields below 1."""
+        for name in names:
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}.")
+
     def _check_channels(self, infos: Sequence[FeatureInfo]) -> None:
         if len(self.channels) != len(infos):
             raise UsageError(f"channels needs one number for each of the stages {self.stages}.")

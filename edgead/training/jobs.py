@@ -52,6 +52,7 @@ def run_job(job: Job) -> JobResult:
 
 
 def _trained(job: Job, note: _Note) -> JobResult:
+    from edgead.training.augmentation import AUTO
     from edgead.training.run import RUN_FILE, Run, read_run
     from edgead.training.settings import TrainSettings
     from edgead.training.train import train
@@ -62,9 +63,8 @@ def _trained(job: Job, note: _Note) -> JobResult:
     if was_there:
         run = read_run(job.out)
         there, wanted = run.settings.to_json(), settings.to_json()
-        differing = [name for name in wanted if there[name] != wanted[name]]
-        if job.minutes is not None:  # which decided the steps
-            differing = [name for name in differing if name != "steps"]
+        decided = {"steps": job.minutes is not None, "augment": settings.augment == AUTO}  # by the training
+        differing = [n for n in wanted if there[n] != wanted[n] and not decided.get(n)]
         if differing:
             raise TrainingError(
                 f"{job.out} holds a run with other settings ({', '.join(differing)}). Remove it, or give the "

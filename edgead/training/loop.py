@@ -30,6 +30,7 @@ from edgead.models.families import build_network, unmeasured_selection
 from edgead.models.features.selection import ChannelScorer, FeatureSelection, random_channels
 from edgead.models.folding import fold_backbone
 from edgead.models.network import FeatureBatch, InspectionNetwork
+from edgead.training.augmentation import Augmentation, augmented
 from edgead.training.batches import Batch, BatchStream, Draw, Synthesizers, good_batches, make_synthesizer
 from edgead.training.data import Images
 from edgead.training.features import FeatureExtractor, GoodFeatures
@@ -57,6 +58,7 @@ class Trainer:
         images: Images,
         *,
         counts: tuple[int, ...] | None = None,
+        augmentation: Augmentation | None = None,
         folder: Path,
         device: torch.device,
         identity: str,
@@ -68,13 +70,17 @@ class Trainer:
         """`images` are the good ones that train, uint8 N H W 3; `identity` names settings and data.
 
         `counts`: of the images of each product, which lie one after the other; without it there is one
-        product. With `minutes` the steps are as many as fit into that time, whatever the settings say.
+        product. Copies changed by `augmentation` train beside them. With `minutes` the steps are as many as
+        fit into that time, whatever the settings say.
         """
         self.settings, self.folder, self.device, self.identity = settings, folder, device, identity
         self.rank, self.world = rank, world
         self._report = on_progress or (lambda _progress: None)
-        self.images = images
-        self.counts = counts or (len(images),)
+        self.originals = images
+        self.augmentation = augmentation or Augmentation()
+        self.images, self.counts = augmented(
+            images, counts or (len(images),), self.augmentation, seed=settings.seed
+        )
         self.draw = Draw(self.counts, balanced=settings.balanced)
         # Folded: the same numbers in four fifths of the time, which the backbone takes half of.
         self.backbone = fold_backbone(build_backbone(settings.model.backbone, stages=settings.model.stages))

@@ -10,7 +10,7 @@ from edgead.models.config import RENAMED_FIELDS
 from edgead.models.scoring.rule import HIGHEST
 from edgead.synthesis.subtle import SubtleSource
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 # Settings that later runs of version 1 wrote only where they differed from these.
 _UNWRITTEN = {"foreground": True, "balanced": True, "anomaly_set": None}
@@ -18,6 +18,7 @@ _UNGROUPED = "image"  # settings.group_by: their splits were by image
 _PLAIN_BANK = {"bank_density": False}
 _NO_DETAILS = {"detail_stages": [], "detail_size": 2048}  # networks before schema 3 have one bank alone
 _NO_IMAGE_LOSS = {"image_weight": 0.0}  # of RealNet before schema 4
+_EVERY_PLACE = {"detail_stride": 1}  # detail banks before schema 5
 _BY_BANK = ("distances", "pooled_distances")  # scales: one for each bank since schema 3
 _SOURCES = {"near": SubtleSource.name}
 _WEIGHTS = ("top_share", "map_weights", "score_weights")
@@ -77,12 +78,18 @@ def _with_image_loss(config: Mapping[str, Any]) -> dict[str, Any]:
     return {**(_NO_IMAGE_LOSS if "discriminator" in config else {}), **config}
 
 
+def _version_5(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Good images may be augmented; a detail bank may be compared with every second place alone."""
+    settings = {"augment": "none", **content["settings"]}
+    return {**content, "settings": {**settings, "model": {**_EVERY_PLACE, **settings["model"]}}}
+
+
 def current_allocation(content: Any) -> Any:
     """The plan of plan.json, which runs of version 1 have, as an allocation: fields were renamed."""
     if not isinstance(content, Mapping) or not isinstance(content.get("config"), Mapping):
         return content
     config = {RENAMED_FIELDS.get(name, name): value for name, value in content["config"].items()}
-    config = _with_image_loss({**_PLAIN_BANK, **_NO_DETAILS, **config})
+    config = _with_image_loss({**_PLAIN_BANK, **_NO_DETAILS, **_EVERY_PLACE, **config})
     named = {_ALLOCATION_FIELDS.get(name, name): value for name, value in content.items()}
     return {**named, "config": config}
 
@@ -93,6 +100,7 @@ MIGRATIONS: dict[int, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     1: _version_2,
     2: _version_3,
     3: _version_4,
+    4: _version_5,
 }
 
 

@@ -16,6 +16,7 @@ from edgead.models.scoring.rule import ScoreRule
 from edgead.records import record_from
 from edgead.synthesis import DEFAULT_MIX
 from edgead.synthesis.subtle import SubtleSource
+from edgead.training.augmentation import AUTO, NONE, Augmentation
 
 # How channels are chosen: by AFS (RealNet's), the first ones, or a random draw; the last two to compare with.
 SELECTIONS = ("anomaly-aware", "first", "random")
@@ -35,6 +36,7 @@ class TrainSettings:
     validation_fraction: float = 0.15
     folds: int = 1  # trainings that hold out the groups in turn; their scores set the threshold together
     group_by: str = BY_CONTENT  # which images are of one part: see edgead.datasets.groups.find_groups
+    augment: str = NONE  # how good images are augmented: see edgead.training.augmentation
     selection: str = "anomaly-aware"  # of the backbone's channels: a name of SELECTIONS
     selection_batches: int = 32  # of `batch` pairs, that score the backbone's channels
     false_alarm_rate: float = 0.02
@@ -49,6 +51,8 @@ class TrainSettings:
         for name in ("steps", "selection_batches", "checkpoint_steps", "folds"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}.")
+        if self.augment != AUTO:
+            Augmentation.from_text(self.augment)
         if self.selection not in SELECTIONS:
             raise UnknownNameError("selection of channels", self.selection, SELECTIONS)
         if self.batch < 2 or self.batch % 2:

@@ -20,10 +20,13 @@ from edgead.evaluation.evaluator import measure
 from edgead.learning.distributed import device_for_rank, process_group, share_batch
 from edgead.learning.progress import OnProgress, Progress
 from edgead.map_and_score import MapAndScore
+from edgead.models.backbones import build_backbone
+from edgead.models.folding import fold_backbone
 from edgead.models.inspection import InspectionModel
 from edgead.models.network import InspectionNetwork
 from edgead.models.scoring.rule import ScoreRule, fit_rule, fit_weights, fuse
-from edgead.training.data import load_products, open_training_data
+from edgead.training.augmentation import AUTO, Augmentation, find_augmentation, is_augmented
+from edgead.training.data import Images, load_products, open_training_data
 from edgead.training.held_out import HeldOut, components_of_images, held_out_set
 from edgead.training.loop import Trainer
 from edgead.training.run import FoldScores, Run, check_out, fold_folder, read_run, set_hashes, write_run
@@ -71,11 +74,11 @@ def train(
                 rank=rank,
                 world=world,
             )
-            images = images if fold else trainer.images
+            images = images if fold else trainer.originals
             networks.append(trainer.train())
             if settings.folds > 1:
                 trainer.keep()
-            settings = replace(settings, steps=trainer.steps)
+            settings = replace(settings, steps=trainer.steps, augment=trainer.augmentation.text)
     if rank:
         return None
     if on_progress:
@@ -118,10 +121,13 @@ def _trainer(
 ) -> Trainer:
     height, width = settings.model.input_size
     images, counts = load_products(products.train, height=height, width=width)
+    augmentation = _augmentation(settings, images, products)
+    settings = replace(settings, augment=augmentation.text)
     trainer = Trainer(
         replace(settings, batch=share_batch(settings.batch, world)),
         images,
         counts=counts,
+        augmentation=augmentation,
         folder=folder,
         device=device_for_rank(rank),
         identity=_identity(settings, products, minutes),
@@ -132,6 +138,18 @@ def _trainer(
     )
     folder.mkdir(parents=True, exist_ok=True)
     return trainer
+
+
+def _augmentation(settings: TrainSettings, images: Images, products: Products) -> Augmentation:
+    """That of the settings; where they leave it open, what held-out good images show to be harmless."""
+    if settings.augment != AUTO:
+        return Augmentation.from_text(settings.augment)
+    if not is_augmented([len(samples) for samples in products.train]):
+        return Augmentation()
+    height, width = settings.model.input_size
+    held_out, _ = load_products(products.validation, height=height, width=width)
+    backbone = fold_backbone(build_backbone(settings.model.backbone, stages=settings.model.stages))
+    return find_augmentation(images, held_out, backbone, seed=settings.seed)
 
 
 def _identity(settings: TrainSettings, products: Products, minutes: float | None) -> str:
@@ -147,8 +165,9 @@ def _conclude(
     """Fit the score's scales and weights on held-out good images; measure on anomalies made on them."""
     network.backbone.float().cpu()
     good = components_of_images(network, held_out.good)
-    rule = fit_rule(settings.rule, good, held_out.products)
-    rule = fit_weights(rule, good, components_of_images(network, held_out.weighing))
+    rule = fit_rule(settings.rule, good, held_out.products, held_out.groups)
+    weighing = components_of_images(network, held_out.weighing)
+    rule = fit_weights(rule, good, weighing, groups=len(set(held_out.groups)))
     good_maps, good_scores = fuse(good, rule)
     anomalous = np.stack([sample.image for sample in held_out.anomalies])
     maps, scores = fuse(components_of_images(network, anomalous), rule)
@@ -166,8 +185,10 @@ def _fold_scores(network: InspectionNetwork, rule: ScoreRule, products: Products
     names = tuple(p.name for p, count in zip(products.products, counts, strict=True) for _ in range(count))
     network.backbone.float().cpu()
     good = components_of_images(network, images)
-    maps, scores = fuse(good, fit_rule(replace(rule, products=(), product_classifier=None), good, names))
-    return _scores(names, products.validation_groups, maps, scores)
+    groups = products.validation_groups
+    plain = replace(rule, products=(), product_classifier=None)
+    maps, scores = fuse(good, fit_rule(plain, good, names, groups))
+    return _scores(names, groups, maps, scores)
 
 
 def _scores(products: Sequence[str], groups: Sequence[str], maps: Tensor, scores: Tensor) -> FoldScores:

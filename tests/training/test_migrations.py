@@ -28,7 +28,7 @@ def old_run(**changed: Any) -> dict[str, Any]:
     model = content["model"]
     renamed = {"channels": "budgets", "residual_kind": "residual", "residual_count": "residuals"}
     content["model"] = {renamed.get(name, name): value for name, value in model.items()}
-    for name in ("detail_stages", "detail_size", "image_weight"):
+    for name in ("detail_stages", "detail_size", "detail_stride", "image_weight"):
         del content["model"][name]
     content["synthesis"] = {"textures": 0.2, "near": 0.5, "cutpaste": 0.3}
     usual = {"rule": RULE, "data_root": "/parts", "threshold": {"good_images": 7}}
@@ -45,7 +45,7 @@ def test_settings_of_version_1():
     assert found == settings(
         synthesis=mix,
         group_by="image",
-        model=replace(CONFIG, detail_stages=(), detail_size=2048, image_weight=0.0),
+        model=replace(CONFIG, detail_stages=(), detail_size=2048, detail_stride=1, image_weight=0.0),
     )
     assert list(found.synthesis) == list(mix)  # what is drawn depends on the order
 

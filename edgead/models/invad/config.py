@@ -36,6 +36,7 @@ class InvADConfig(ModelConfig):
     bank_density: bool = True  # distances less the local density of good features
     detail_stages: tuple[int, ...] = (2, 3)  # of which each has a bank of its own, on its own grid
     detail_size: int = 2048  # features of each of these banks
+    detail_stride: int = 2  # every which place of the grid is compared with them
     input_height: int = 256
     input_width: int = 256
 
@@ -44,6 +45,7 @@ class InvADConfig(ModelConfig):
         if self.decoder not in DECODERS:
             raise UnknownNameError("decoder", self.decoder, DECODERS)
         self._check_stages_of("inverted_stages", "bank_stages", "detail_stages")
+        self._check_counts("bank_components", "bank_size", "detail_size", "detail_stride")
         first, count = (*self.inverted_stages, 0)[0], len(self.inverted_stages)
         if self.inverted_stages != tuple(range(first, first + count)) or not count:
             raise UsageError(

@@ -29,15 +29,16 @@ class RealNetConfig(ModelConfig):
     grid_stage: int = 2  # residuals are joined at the resolution of this stage
     residual_count: int = 96  # channels that RRS passes on, half by maximum, half by mean; 0: all, unranked
     discriminator: str = "compact"
-    discriminator_width: int = 64  # read by "compact" alone
+    discriminator_width: int = 48  # read by "compact" alone
     image_weight: float = 8.0  # of the loss of whole images; that of their cells counts 4. The paper's: 0
     residual_map_stages: tuple[int, ...] = (2, 3)  # whose mean residual counts in the map by itself
     bank_stages: tuple[int, ...] = (3, 4)  # of the memory bank; none: without one
     bank_components: int = 64
-    bank_size: int = 4096
+    bank_size: int = 2048
     bank_density: bool = True  # distances less the local density of good features
     detail_stages: tuple[int, ...] = (2,)  # of which each has a bank of its own, on its own grid
     detail_size: int = 2048  # features of each of these banks
+    detail_stride: int = 2  # every which place of the grid is compared with them
     input_height: int = 256
     input_width: int = 256
 
@@ -57,6 +58,7 @@ class RealNetConfig(ModelConfig):
         if self.grid_stage not in self.stages:
             raise UsageError(f"grid_stage {self.grid_stage} must be among the stages {self.stages}.")
         self._check_stages_of("residual_map_stages", "bank_stages", "detail_stages")
+        self._check_counts("bank_components", "bank_size", "detail_size", "detail_stride")
         if self.residual_count and not 2 <= self.residual_count // 2 <= sum(self.channels):
             raise UsageError(
                 f"residual_count must be 0 (no selection) or lie between 4 and twice the channels kept "

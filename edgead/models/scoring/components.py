@@ -24,6 +24,10 @@ class ScoreComponents:
     distances: Sequence[Tensor] = ()
     context: Tensor | None = None
 
+    def __len__(self) -> int:
+        """How many images."""
+        return len(self.residuals[0] if self.logits is None else self.logits)
+
     def of(self, images: Tensor) -> ScoreComponents:
         """The components of those images where `images`, bool B, is true."""
         logits, context = (None if part is None else part[images] for part in (self.logits, self.context))

@@ -5,9 +5,10 @@ and the distances to the good features. Each is brought to mean 0 and deviation 
 out of training. The distances of several memory banks stand for the image each by themselves, and then by
 their mean: what is small shows in the finest alone, and would drown in a sum of maps.
 
-The map is the sum of the components. The score is their weighted sum, with weights that a logistic regression
-finds between held-out good images and synthetic anomalies on them (stacking, Wolpert 1992), drawn half way to
-equal ones: a component that does not help there gets no weight. No image with a real defect is needed.
+The map is the sum of the components. The score is their weighted sum, with weights that a logistic
+regression finds between held-out good images and synthetic anomalies on them (stacking, Wolpert 1992), drawn
+towards equal ones: half way where 18 groups of good images are held out, further where they are fewer. No
+image with a real defect is needed.
 
 A model of several products has scales for each. The components of good images differ more between products
 than an anomaly changes them: in the scales of all products together the highest component is the one that is
@@ -29,12 +30,20 @@ from edgead.errors import UsageError
 from edgead.models.features.resize import resize_bilinear
 from edgead.models.scoring.components import ScoreComponents
 from edgead.models.scoring.product_classifier import ProductClassifier
-from edgead.models.scoring.scales import Scale, Scales, blended, good_scale, with_common_deviation
+from edgead.models.scoring.scales import (
+    Scale,
+    Scales,
+    blended,
+    good_scale,
+    pooled_scale,
+    with_common_deviation,
+)
 from edgead.records import record_from
 
 HIGHEST = "highest"
 FUSIONS = ("sum", HIGHEST)
 _INVERSE_REGULARISATION = 0.1  # of the regression: strong, for the anomalies are not the line's defects
+_HALF_WAY = 18  # groups of held-out good images, with which the regression counts as much as equal weights
 _FURTHEST = 10.0  # deviations that count in the regression: an anomaly that is plain to see decides nothing
 _OFFSET = 8.0  # deviations; shifts the map so that hardly any cell is clipped at 0
 _NO_CONTEXT = "Scales of several products need components that have a context."
@@ -160,16 +169,31 @@ def _pooled_distances(distances: Tensor, rule: ScoreRule) -> Tensor:
 
 
 @torch.no_grad()
-def fit_rule(rule: ScoreRule, components: ScoreComponents, products: Sequence[str] = ()) -> ScoreRule:
-    """Fit the scales on good images held out of training; `products` names the product of each."""
-    fitted = replace(rule, scales=_fitted_scales(rule, components))
+def fit_rule(
+    rule: ScoreRule,
+    components: ScoreComponents,
+    products: Sequence[str] = (),
+    groups: Sequence[str] = (),
+) -> ScoreRule:
+    """Fit the scales on good images held out of training; `products` names the product of each.
+
+    `groups` names the group of each, as far as images are of one part; without it each is of its own.
+    """
+    labels = list(groups) or [str(number) for number in range(len(components))]
+    fitted = replace(rule, scales=_fitted_scales(rule, components, len(set(labels))))
     names = list(dict.fromkeys(products))
     if len(names) < 2:
         return fitted
     if components.context is None:
         raise UsageError(_NO_CONTEXT)
     owners = torch.tensor([names.index(product) for product in products])
-    own = [_fitted_scales(rule, components.of(owners == number)) for number in range(len(names))]
+    counts_of_groups = [
+        len({label for label, owner in zip(labels, products, strict=True) if owner == name}) for name in names
+    ]
+    own = [
+        _fitted_scales(rule, components.of(owners == number), count)
+        for number, count in enumerate(counts_of_groups)
+    ]
     counts = [int((owners == number).sum()) for number in range(len(names))]
     return replace(
         fitted,
@@ -179,12 +203,16 @@ def fit_rule(rule: ScoreRule, components: ScoreComponents, products: Sequence[st
 
 
 @torch.no_grad()
-def fit_weights(rule: ScoreRule, good: ScoreComponents, anomalous: ScoreComponents) -> ScoreRule:
+def fit_weights(
+    rule: ScoreRule, good: ScoreComponents, anomalous: ScoreComponents, *, groups: int
+) -> ScoreRule:
     """Weigh the components by how they tell held-out good images from synthetic anomalies; the sum is 1.
 
-    `rule` has its scales. A logistic regression of both sorts, which count alike however many there are of
-    each; a negative weight is none, and the others are drawn half way to equal ones. Components of weight 0
-    stay out. Where no component helps, or there is one alone, those that take part weigh the same.
+    `rule` has its scales; the good images are of so many `groups`. A logistic regression of both sorts, which
+    count alike however many there are of each; a negative weight is none. With equal weights it is mixed in
+    the ratio of `groups` to 18: what one part and anomalies that are not the line's defects say of the
+    components is uncertain. A component that does not help gets no weight where groups are enough to say so,
+    18 and more. Components of weight 0 stay out.
     """
     from sklearn.linear_model import LogisticRegression
 
@@ -199,27 +227,31 @@ def fit_weights(rule: ScoreRule, good: ScoreComponents, anomalous: ScoreComponen
     regression = LogisticRegression(C=_INVERSE_REGULARISATION, class_weight="balanced")
     regression.fit(values.clamp(-_FURTHEST, _FURTHEST).cpu().numpy(), labels.cpu().numpy())
     found = [max(0.0, float(weight)) for weight in regression.coef_[0]]
-    total, helping = sum(found), sum(weight > 0 for weight in found)
-    if helping:  # half way to equal weights: what synthetic anomalies say of the line's defects is uncertain
-        shares = [(weight / total + 1 / helping) / 2 if weight > 0 else 0.0 for weight in found]
-    else:
-        shares = [1 / len(numbers)] * len(numbers)
+    total = sum(found)
+    trust = groups / (groups + _HALF_WAY) if total else 0.0
+    counted = [weight > 0 or trust < 0.5 for weight in found]
+    shares = [
+        (trust * weight / (total or 1) + (1 - trust) / sum(counted)) if counts else 0.0
+        for weight, counts in zip(found, counted, strict=True)
+    ]
     weights = [0.0, 0.0, 0.0]
     for number, share in zip(numbers, shares, strict=True):
         weights[number] = round(share, 4)
     return replace(rule, score_weights=(weights[0], weights[1], weights[2]))
 
 
-def _fitted_scales(rule: ScoreRule, components: ScoreComponents) -> Scales:
+def _fitted_scales(rule: ScoreRule, components: ScoreComponents, groups: int) -> Scales:
     scales = Scales(residuals=tuple(good_scale(residual) for residual in components.residuals))
     if components.logits is not None:
         pooled = pool_highest(components.logits, rule.top_share)
-        scales = replace(scales, logits=good_scale(components.logits), pooled_logits=good_scale(pooled))
+        own = pooled_scale(pooled, components.logits, groups)
+        scales = replace(scales, logits=good_scale(components.logits), pooled_logits=own)
     if components.residuals:
-        pooled = pool_highest(_sum_residuals(components, scales), rule.top_share)
-        scales = replace(scales, pooled_residuals=good_scale(pooled))
-    own = tuple(good_scale(_pooled_distances(one, rule)) for one in components.distances)
-    return replace(scales, distances=tuple(map(good_scale, components.distances)), pooled_distances=own)
+        residual = _sum_residuals(components, scales)
+        own = pooled_scale(pool_highest(residual, rule.top_share), residual, groups)
+        scales = replace(scales, pooled_residuals=own)
+    of_banks = tuple(pooled_scale(_pooled_distances(d, rule), d, groups) for d in components.distances)
+    return replace(scales, distances=tuple(map(good_scale, components.distances)), pooled_distances=of_banks)
 
 
 def _sum_residuals(components: ScoreComponents, scales: Scales) -> Tensor:

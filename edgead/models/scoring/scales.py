@@ -11,6 +11,7 @@ from torch import Tensor
 
 from edgead.models.scoring.components import ScoreComponents
 
+_PRIOR_GROUPS = 3  # weight, in groups, of the cells' deviation in that of whole images
 _PRIOR_IMAGES = 8  # weight, in images, of the deviation within all products in each product's own
 
 
@@ -79,6 +80,18 @@ def good_scale(values: Tensor) -> Scale:
     mean = float(flat.mean())
     deviation = float(flat.std(correction=0)) if len(flat) > 1 else 0.0
     return Scale(mean, max(deviation, 1e-5 * abs(mean), 1e-6))
+
+
+def pooled_scale(pooled: Tensor, cells: Tensor, groups: int) -> Scale:
+    """The scale of a component's value for an image, B, whose cells are B h w; the images are of `groups`.
+
+    Images of one part are alike, and a deviation of few parts may be a tenth of that of the next ones: the
+    component would then outweigh all others. The deviation of the cells, of which there are thousands even
+    so, is of the same order as that over many parts, and counts as much as three of them.
+    """
+    found = good_scale(pooled)
+    variance = groups * found.deviation**2 + _PRIOR_GROUPS * good_scale(cells).deviation ** 2
+    return Scale(found.mean, (variance / (groups + _PRIOR_GROUPS)) ** 0.5)
 
 
 def blended(shares: Tensor, products: Sequence[Scales]) -> Scales:

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 import edgead
 from edgead.datasets import Sample, open_dataset
-from edgead.images import read_image, read_mask, resize_image, write_image
+from edgead.datasets.masks import read_mask
+from edgead.images import read_image, resize_image, write_image
 from edgead.runtime.inspector import Inspector
 from edgead.runtime.overlay import draw_regions, heatmap_overlay, overlay_range
 

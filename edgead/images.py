@@ -28,14 +28,14 @@ __all__ = [
     "MAX_PIXELS",
     "RESIZE_RULES",
     "decode_image",
+    "read_bytes",
     "read_image",
-    "read_mask",
+    "read_stored",
     "resize_image",
     "write_image",
 ]
 
 Image = npt.NDArray[np.uint8]
-Mask = npt.NDArray[np.bool_]
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 MAX_PIXELS = 200_000_000  # beyond any camera; a header that asks for more is damaged or hostile
@@ -48,7 +48,7 @@ def read_image(path: str | os.PathLike[str]) -> Image:
     Raises `DataError` naming the file when it is missing, empty, truncated, unreadable or too large.
     """
     path = Path(path)
-    return decode_image(_read_bytes(path), path)
+    return decode_image(read_bytes(path), path)
 
 
 def decode_image(data: bytes, name: str | os.PathLike[str] = "image") -> Image:
@@ -62,69 +62,13 @@ def decode_image(data: bytes, name: str | os.PathLike[str] = "image") -> Image:
     return np.asarray(cv2.cvtColor(stored, code), np.uint8)
 
 
-def read_mask(
-    path: str | os.PathLike[str], shape_hw: tuple[int, int], *, has_class_numbers: bool = False
-) -> Mask:
-    """The mask in a file as bool H W, True on the defect; `shape_hw` is the size of its image.
+def read_stored(path: str | os.PathLike[str]) -> npt.NDArray[Any]:
+    """The pixels of a file as they are stored: uint8 or uint16; H W, H W 3 BGR or H W 4 BGRA.
 
-    A pixel is on where any colour is above half of full scale, or above 0 in a mask of zeros and ones; with
-    `has_class_numbers`, where any is above 0. A folder stands for the masks in it, which count together; a
-    text file for its boxes, one per line: left, top, right, bottom in pixels, and what else the line says.
-    Raises `DataError` when the sizes differ, and for grey levels that fit neither reading (class numbers).
+    Raises what `read_image` raises.
     """
     path = Path(path)
-    if path.is_dir():
-        return _union(path, shape_hw, has_class_numbers)
-    if path.suffix.lower() == ".txt":
-        return _boxes(path, shape_hw)
-    stored = _decode(_read_bytes(path), path)
-    if stored.shape[:2] != tuple(shape_hw):
-        raise DataError(
-            f"Mask {path} should be as large as its image, {shape_hw[1]} x {shape_hw[0]} (width x height), "
-            f"and is {stored.shape[1]} x {stored.shape[0]}. Export it again in the image's size."
-        )
-    levels = stored if stored.ndim == 2 else stored[..., :3].max(axis=2)
-    highest, half = int(levels.max()), int(np.iinfo(levels.dtype).max) // 2
-    if has_class_numbers:
-        return levels > 0
-    if 1 < highest <= half:
-        raise DataError(
-            f"Mask {path} should hold 0 and 255 (or 0 and 1), and its highest value is {highest}. "
-            "If its values are numbers of classes, set every defect to 255."
-        )
-    return levels > (half if highest > 1 else 0)
-
-
-def _union(folder: Path, shape_hw: tuple[int, int], has_class_numbers: bool) -> Mask:
-    masks = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
-    if not masks:
-        raise DataError(f"{folder} should hold the masks of one image, and holds no picture. Copy it again.")
-    found = np.zeros(shape_hw, dtype=bool)
-    for mask in masks:
-        found |= read_mask(mask, shape_hw, has_class_numbers=has_class_numbers)
-    return found
-
-
-def _boxes(path: Path, shape_hw: tuple[int, int]) -> Mask:
-    found = np.zeros(shape_hw, dtype=bool)
-    for number, line in enumerate(_read_bytes(path).decode("utf-8", "replace").splitlines(), start=1):
-        words = line.replace(",", " ").split()
-        if not words:
-            continue
-        try:
-            left, top, right, bottom = (int(word) for word in words[:4])
-        except ValueError:
-            raise DataError(
-                f"{path}, line {number}: expected left, top, right and bottom of a box in pixels, found "
-                f"'{line[:60]}'. Copy the file again."
-            ) from None
-        if not (0 <= left < right <= shape_hw[1] and 0 <= top < bottom <= shape_hw[0]):
-            raise DataError(
-                f"{path}, line {number}: the box {left}, {top}, {right}, {bottom} is empty or outside of its "
-                f"image, {shape_hw[1]} x {shape_hw[0]} (width x height). Is it the file of another image?"
-            )
-        found[top:bottom, left:right] = True
-    return found
+    return _decode(read_bytes(path), path)
 
 
 def resize_image(image: Image, height: int, width: int, *, rule: str = "stretch-area") -> Image:
@@ -184,7 +128,8 @@ def write_image(path: str | os.PathLike[str], rgb: npt.NDArray[Any]) -> None:
     write_bytes(path, encoded.tobytes(), error=DataError, make_folder=False, sync=False)
 
 
-def _read_bytes(path: Path) -> bytes:
+def read_bytes(path: Path) -> bytes:
+    """The bytes of a file of images or marks; DataError where it cannot be read or is too large."""
     try:
         size = path.stat().st_size
         if path.is_file() and size > _MAX_FILE_BYTES:

@@ -15,8 +15,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from edgead.datasets.masks import read_mask
 from edgead.errors import DataError, UnknownNameError, UsageError
-from edgead.images import decode_image, read_image, read_mask, resize_image, write_image
+from edgead.images import decode_image, read_image, resize_image, write_image
 
 
 def _noise(height: int, width: int, channels: int = 3, dtype: type = np.uint8) -> np.ndarray:

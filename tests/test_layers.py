@@ -59,7 +59,7 @@ LAYERS: dict[str, set[str]] = {
     | {"training"},
     "cost": GROUND | {"bundle", "compiler", "device", "models", "profiles", "runtime"},
     "allocation": GROUND | {"cost", "datasets", "learning", "models", "profiles", "synthesis", "training"},
-    "report": GROUND | {"bench", "bundle", "evaluation", "images", "metrics", "runtime"},
+    "report": GROUND | {"bench", "bundle", "datasets", "evaluation", "images", "metrics", "runtime"},
 }
 EVERYTHING = set(LAYERS)
 LAYERS["api"] = EVERYTHING

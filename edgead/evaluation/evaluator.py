@@ -17,8 +17,9 @@ import cv2
 import numpy as np
 
 from edgead.datasets import Sample
+from edgead.datasets.masks import read_mask
 from edgead.errors import DataError
-from edgead.images import read_image, read_mask, resize_image
+from edgead.images import read_image, resize_image
 from edgead.map_and_score import MapAndScore
 from edgead.metrics import (
     BY_KIND,

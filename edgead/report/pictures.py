@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from edgead.datasets.masks import read_mask
 from edgead.errors import DataError
 from edgead.evaluation.evaluator import Evaluation, Record, resized_map
-from edgead.images import read_image, read_mask
+from edgead.images import read_image
 from edgead.runtime.overlay import heatmap_overlay
 from edgead.runtime.result import half_height
 

@@ -14,8 +14,8 @@ from click.testing import CliRunner
 from edgead.cli import main
 from edgead.datasets import open_dataset
 from edgead.datasets.coco_ad import make_coco_ad
+from edgead.datasets.masks import read_mask
 from edgead.errors import DataError, UsageError
-from edgead.images import read_mask
 from tests.datasets.tiny_layouts import SIDE, picture
 
 coco_mask = pytest.importorskip("pycocotools.mask", reason="pycocotools is not installed")

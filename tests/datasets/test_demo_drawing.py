@@ -11,8 +11,9 @@ import pytest
 import edgead.datasets.demo as demo
 from edgead.datasets import draw_demo, open_dataset
 from edgead.datasets.demo.scene import Camera, DrawnProduct, changed, photograph_defect, photograph_good
+from edgead.datasets.masks import read_mask
 from edgead.errors import DataError, UnknownNameError, UsageError
-from edgead.images import read_image, read_mask
+from edgead.images import read_image
 
 EVERY_KIND = [(name, kind) for name, make in demo.PRODUCTS.items() for kind in make().kinds]
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from edgead.datasets import open_dataset
+from edgead.datasets.masks import read_mask
 from edgead.errors import DataError
-from edgead.images import read_image, read_mask, write_image
+from edgead.images import read_image, write_image
 
 GREY = np.full((6, 8, 3), 120, np.uint8)
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from edgead.datasets import open_collection, open_dataset
+from edgead.datasets.masks import read_mask
 from edgead.errors import DataError
-from edgead.images import read_mask
 from tests.datasets import tiny_layouts as tiny
 
 # make, layout, good to train on, good and defective to test on, set apart, pixels of the masks

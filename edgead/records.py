@@ -13,6 +13,7 @@ import math
 import types
 import typing
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
@@ -31,6 +32,14 @@ def parse_json(text: bytes | str, *, origin: str, error: type[EdgeadError] = Dat
         )
     except (ValueError, RecursionError) as fault:  # ValueError covers undecodable UTF-8 and malformed JSON
         raise error(f"{origin}: not valid JSON ({fault}). Copy it again, or make it again.") from fault
+
+
+def read_json(path: Path, *, what: str, advice: str) -> Any:
+    """The value of a JSON file; DataError where it cannot be read, or is none. `what`: in words."""
+    try:
+        return parse_json(path.read_bytes(), origin=str(path))
+    except OSError as fault:
+        raise DataError(f"{path} is no {what} ({fault.strerror}). {advice}") from fault
 
 
 def record_from(

@@ -67,17 +67,17 @@ def allocate_channels(
     for height, width in sizes:
         replace(base, input_height=height, input_width=width)  # one that cannot be is refused here
     report = on_progress or (lambda _share: None)
-    power = {}
+    information = {}
     for number, size in enumerate(sizes):
 
         def on_part(share: float, done: int = number) -> None:
             report((done + share) / len(sizes))
 
-        power[size] = measure_information(data, settings, size, on_progress=on_part)
+        information[size] = measure_information(data, settings, size, on_progress=on_part)
     space = Space(base, max(8, request.target.multiple_of_channels(precision)))
     table = request.target.table
     return choose(
-        power,
+        information,
         costs,
         space,
         limits=request.limits,
@@ -120,7 +120,7 @@ def measure_information(
             meter.add(good(batch.origins), extractor(batch.anomalous), batch.masks)
             report((number + 2) / (total + 2))
         components = check_base(settings.model).bank_components
-        found = meter.power(bank_components=components, good_images=len(images))
+        found = meter.information(bank_components=components, good_images=len(images))
     report(1.0)
     return found
 

@@ -29,7 +29,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class FrontierPoint:
-    """The best network of at most this latency, and the share of the discriminating power that it keeps."""
+    """The best network of at most this latency, and the share of the channel information that it keeps."""
 
     ms: float
     kept: float
@@ -100,13 +100,13 @@ class Allocation:
         lines = [f"Allocation for {where}: {_asked(self.limits)}", f"{config.backbone}, input {size}"]
         lines.append(f"{'':<18}{'channels':>12}{'width':>8}{'bits kept':>20}{'predicted ms':>15}")
         lines.append(f"{'backbone':<18}{'':>40}{parts.pop('backbone', 0.0):>15.3f}")
-        for stage, budget, width in zip(
+        for stage, channels, width in zip(
             config.stages, config.channels, config.reconstruction_widths, strict=True
         ):
             kept, whole = self.stage_information[stage]
             ms = parts.pop(f"reconstruction {stage}", 0.0)
             bits = f"{kept:.3f} of {whole:.3f}"
-            lines.append(f"{f'stage {stage}':<18}{budget:>12}{width:>8}{bits:>20}{ms:>15.3f}")
+            lines.append(f"{f'stage {stage}':<18}{channels:>12}{width:>8}{bits:>20}{ms:>15.3f}")
         passed = {
             "selection": f"{config.residual_count} residuals",
             "discriminator": f"width {config.discriminator_width}",
@@ -122,7 +122,7 @@ class Allocation:
         )
         lines.append(
             f"model file {self.file_mb:.1f} MB, memory {_mb(self.prediction.peak_memory_mb)}; "
-            f"keeps {self.kept:.1%} of the discriminating power"
+            f"keeps {self.kept:.1%} of the channel information"
         )
         lines.append(f"The next millisecond would buy {self.next_ms}")
         return [*lines, *(f"Note: {note}" for note in self.notes)]

@@ -4,7 +4,7 @@ AFS ranks channels by their loss, one by one. The information in a set of them i
 of a stage say much the same. So the pass that measures the losses also keeps, of the same differences, how
 the channels vary together. From that follow, without a constant chosen by hand:
 
-bits(m)     information of the best m channels of a stage, by their losses, on the mask of the anomaly, in
+information(m)  of the best m channels of a stage, by their losses, on the mask of the anomaly, in
             bits per cell: -1/2 log2(1 - R^2), R^2 the share of the mask's variance that a linear combination
             of their squared differences explains on pairs that it was not fitted on; the mutual information
             were all Gaussian. The difference is to what is predicted of the good part from its surroundings,
@@ -15,8 +15,8 @@ explained(m, w)  the share of the good features' variance that w of their princi
 coverage(N) the share of the variance of good features of other images that the nearest of N bank features
             explains.
 
-The power of a network is the sum over its stages of bits x explained, and for its bank the bits of all
-channels that it reads, against the good part itself, x coverage. It ranks networks; it is no accuracy.
+What a network keeps is the sum over its stages of information x explained, and for its bank the information
+of all channels that it reads, against the good part itself, x coverage. It ranks networks; it is no accuracy.
 """
 
 from __future__ import annotations
@@ -49,22 +49,22 @@ class StageInformation:
     """The information of one stage; channels in the order of their AFS loss, the best first."""
 
     selection: StageSelection
-    bits: Floats  # C, of the best 1, 2, ... C channels; never falls
+    information: Floats  # C, bits per cell, of the best 1, 2, ... C channels; never falls
     information_if_known: float  # of all channels, were the good part under the anomaly known
     correlation: Floats  # C C, of good features
 
     @functools.lru_cache(maxsize=1024)  # noqa: B019 - lives as long as one choice is made
-    def _variances(self, budget: int) -> Floats:
-        values = np.linalg.eigvalsh(self.correlation[:budget, :budget])[::-1]
+    def _variances(self, channels: int) -> Floats:
+        values = np.linalg.eigvalsh(self.correlation[:channels, :channels])[::-1]
         return np.asarray(np.cumsum(np.clip(values, 0.0, None)))
 
-    def explained(self, budget: int, width: int) -> float:
-        """Share of the variance of the best `budget` channels that `width` components hold."""
-        variances = self._variances(budget)
-        return float(variances[min(width, budget) - 1] / max(variances[-1], 1e-12))
+    def explained(self, channels: int, width: int) -> float:
+        """Share of the variance of the best `channels` channels that `width` components hold."""
+        variances = self._variances(channels)
+        return float(variances[min(width, channels) - 1] / max(variances[-1], 1e-12))
 
-    def value(self, budget: int, width: int) -> float:
-        return float(self.bits[budget - 1]) * self.explained(budget, width)
+    def value(self, channels: int, width: int) -> float:
+        return float(self.information[channels - 1]) * self.explained(channels, width)
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +78,7 @@ class ChannelInformation:
     pairs: int
 
     def bank_value(self, stages: Sequence[int], size: int) -> float:
-        """Power of a bank of `size` features of these stages; what exceeds the good features adds nothing."""
+        """That of a bank of `size` features of these stages; what exceeds the good features adds nothing."""
         key = tuple(stage for stage in stages if stage in self.stages)
         if not size or not key:
             return 0.0
@@ -91,22 +91,22 @@ class ChannelInformation:
         return min(max(share, 0.0), 1.0) * sum(self.stages[stage].information_if_known for stage in key)
 
     def whole(self, bank_stages: Sequence[int], largest_bank: int) -> float:
-        """The power of all channels of all stages, rebuilt without a bottleneck, and of the largest bank."""
-        stages = sum(float(stage.bits[-1]) for stage in self.stages.values())
+        """That of all channels of all stages, rebuilt without a bottleneck, and of the largest bank."""
+        stages = sum(float(stage.information[-1]) for stage in self.stages.values())
         return stages + self.bank_value(bank_stages, largest_bank)
 
 
 class InformationMeter:
     """Adds up, batch by batch, what `ChannelInformation` is made of.
 
-    `good` are the maps of good images, some at a time, that surroundings are learnt from and a bank is tried
+    `good` are the maps of good images, some at a time, that context is predicted from and a bank is tried
     on.
     """
 
     def __init__(self, infos: Sequence[FeatureInfo], good: Sequence[Sequence[Tensor]]) -> None:
         self.infos = tuple(infos)
         self._good_maps = [[one.float().cpu() for one in maps] for maps in good]  # what tries banks is there
-        self._surroundings = [
+        self._contexts = [
             ContextPrediction([maps[position] for maps in self._good_maps], info.stride)
             for position, info in enumerate(self.infos)
         ]
@@ -128,7 +128,7 @@ class InformationMeter:
         for position, (normal, anomalous) in enumerate(zip(features_normal, features_anomalous, strict=True)):
             normal, anomalous = normal[kept.to(normal.device)], anomalous[kept.to(anomalous.device)]
             self._scorers[position].add([normal], [anomalous], masks[kept])
-            expected = self._surroundings[position](normal).to(normal.device)
+            expected = self._contexts[position](normal).to(normal.device)
             for halves, reference in ((self._halves, expected), (self._known, normal)):
                 scaled = scaled_difference(reference, anomalous).nan_to_num(0.0, 0.0, 0.0)
                 target = masks_at(masks[kept], scaled.shape[-2:]).to(scaled.device)
@@ -136,7 +136,7 @@ class InformationMeter:
             self._good[position].add(normal.float().nan_to_num(0.0, 0.0, 0.0))
         self._batches += 1
 
-    def power(self, *, bank_components: int, good_images: int | None = None) -> ChannelInformation:
+    def information(self, *, bank_components: int, good_images: int | None = None) -> ChannelInformation:
         """What was found.
 
         `good_images` is how many there are to fill a bank; by default those of `good`. A stage whose channels

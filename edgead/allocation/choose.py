@@ -38,7 +38,7 @@ class _Found:
 
 
 def choose(
-    power: Mapping[tuple[int, int], ChannelInformation],
+    information: Mapping[tuple[int, int], ChannelInformation],
     costs: CostModel,
     space: Space,
     *,
@@ -48,7 +48,7 @@ def choose(
     mode: str | None = None,
     threads: int | None = None,
 ) -> Allocation:
-    """The network of the highest discriminating power within the limits, among all input sizes of `power`.
+    """The network that keeps most information within the limits, among all input sizes of `information`.
 
     A latency counts with the cost model's margin. Where nothing with all detail banks of the base is within
     the limits, they are left out, the finest first. Raises UsageError, which says what the least is and what
@@ -59,7 +59,7 @@ def choose(
     wanted = space.base.detail_stages
     for dropped in range(len(wanted) + 1):  # the finest first, which costs most
         base = replace(space.base, detail_stages=wanted[dropped:])
-        found = list(_undominated(power, costs, replace(space, base=base), columns))
+        found = list(_undominated(information, costs, replace(space, base=base), columns))
         chosen = best_within([one.candidate for one in found], upper_bounds)
         if chosen is not None:
             break
@@ -71,7 +71,7 @@ def choose(
     one = next(one for one in found if one.candidate is chosen)
     here = costs.costs(one.config)
     prediction = costs.predict(one.config)
-    strongest = power[one.size]
+    at_size = information[one.size]
     return Allocation(
         target=target.name,
         mode=mode or (target.default_mode if costs.basis != "measured table" else None),
@@ -84,49 +84,49 @@ def choose(
         file_mb=here.file_mb,
         kept=one.kept,
         stage_information={
-            stage: (float(s.bits[budget - 1]), float(s.bits[-1]))
-            for stage, budget in zip(one.config.stages, one.config.channels, strict=True)
-            for s in (strongest.stages[stage],)
+            stage: (float(s.information[channels - 1]), float(s.information[-1]))
+            for stage, channels in zip(one.config.stages, one.config.channels, strict=True)
+            for s in (at_size.stages[stage],)
         },
         next_ms=_next(found, one, upper_bounds, costs),
         frontier=tuple(
             FrontierPoint(f.candidate.costs[0] * (1.0 + costs.margin), f.kept) for f in _rising(found)
         ),
-        notes=(*costs.notes, *left_out, *_notes(strongest, found, limits, costs)),
+        notes=(*costs.notes, *left_out, *_notes(at_size, found, limits, costs)),
     )
 
 
 def _undominated(
-    power: Mapping[tuple[int, int], ChannelInformation],
+    information: Mapping[tuple[int, int], ChannelInformation],
     costs: CostModel,
     space: Space,
     columns: Mapping[str, float],
 ) -> Iterator[_Found]:
     """Every network that none beats, whatever its latency; within the other limits."""
     open_latency = (math.inf, *list(columns.values())[1:])
-    for size, strength in power.items():
+    for size, own_information in information.items():
         base = replace(space.base, input_height=size[0], input_width=size[1])
         own = replace(space, base=base)
-        every = list(_families(own, strength, costs, tuple(columns)))
-        deep = tuple(stage for stage in base.bank_stages if stage in strength.stages)
-        whole = max(s.whole(deep, own.bank_sizes(deep)[-1]) for s in power.values())
+        every = list(_families(own, own_information, costs, tuple(columns)))
+        deep = tuple(stage for stage in base.bank_stages if stage in own_information.stages)
+        whole = max(s.whole(deep, own.bank_sizes(deep)[-1]) for s in information.values())
         for candidate in undominated([family for _, family in every], limits=open_latency):
             config = _config(own, candidate)
             yield _Found(candidate, config, size, candidate.value / max(whole, 1e-12))
 
 
 def _families(
-    space: Space, power: ChannelInformation, costs: CostModel, columns: Sequence[str]
+    space: Space, information: ChannelInformation, costs: CostModel, columns: Sequence[str]
 ) -> Iterator[tuple[tuple[int, ...], StageSet]]:
-    usable = tuple(power.stages)
+    usable = tuple(information.stages)
     for count in range(1, len(usable) + 1):
         for stages in itertools.combinations(usable, count):
-            yield stages, _family(space, power, costs, stages, columns)
+            yield stages, _family(space, information, costs, stages, columns)
 
 
 def _family(
     space: Space,
-    power: ChannelInformation,
+    information: ChannelInformation,
     costs: CostModel,
     stages: tuple[int, ...],
     columns: Sequence[str],
@@ -143,20 +143,20 @@ def _family(
         return tuple(
             StageChoice(
                 stage,
-                budget,
+                channels,
                 width,
-                power.stages[stage].value(budget, width),
-                cut(costs.of(parts.stage_layers(config, stage, budget, width))),
+                information.stages[stage].value(channels, width),
+                cut(costs.of(parts.stage_layers(config, stage, channels, width))),
             )
-            for budget in space.channel_counts(stage)
-            for width in space.widths(budget)
+            for channels in space.channel_counts(stage)
+            for width in space.widths(channels)
         )
 
     banks = []
     for size in space.bank_sizes(stages):
         own = config if size else replace(config, bank_stages=())
         layers = (*parts.bank_layers(own, own.bank_stages, size), *parts.score_layers(own))
-        banks.append((size, power.bank_value(own.bank_stages, size), costs.of(layers)))
+        banks.append((size, information.bank_value(own.bank_stages, size), costs.of(layers)))
 
     def heads(channels: int) -> list[HeadChoice]:
         residuals = residuals_for(channels)
@@ -184,7 +184,7 @@ def _config(space: Space, candidate: Candidate) -> RealNetConfig:
     return configuration(
         space.base,
         [choice.stage for choice in candidate.stages],
-        [choice.budget for choice in candidate.stages],
+        [choice.channels for choice in candidate.stages],
         [choice.width for choice in candidate.stages],
         residuals=candidate.head.residuals,
         bank_size=candidate.head.bank_size,
@@ -222,7 +222,7 @@ def _next(found: Sequence[_Found], now: _Found, upper_bounds: Sequence[float], c
     if then.kept <= now.kept:
         return "nothing: more channels would add no information"
     return (
-        f"{now.kept:.1%} -> {then.kept:.1%} of the discriminating power: {_changes(now.config, then.config)}"
+        f"{now.kept:.1%} -> {then.kept:.1%} of the channel information: {_changes(now.config, then.config)}"
     )
 
 
@@ -246,9 +246,9 @@ def _changes(before: RealNetConfig, after: RealNetConfig) -> str:
 
 
 def _notes(
-    power: ChannelInformation, found: Sequence[_Found], limits: Limits, costs: CostModel
+    information: ChannelInformation, found: Sequence[_Found], limits: Limits, costs: CostModel
 ) -> Iterator[str]:
-    for stage, reason in power.useless.items():
+    for stage, reason in information.useless.items():
         yield f"stage {stage} is not used: {reason}"
     slowest = max(one.candidate.costs[0] for one in found) * (1.0 + costs.margin)
     if math.isinf(limits.latency_ms) or limits.latency_ms < slowest:

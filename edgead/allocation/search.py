@@ -24,7 +24,7 @@ class StageChoice:
     """One way to use a stage: channels kept, width of its reconstruction, what that is worth and costs."""
 
     stage: int
-    budget: int
+    channels: int
     width: int
     value: float
     costs: tuple[float, ...]  # in the order of the limits; each adds up over the network
@@ -124,11 +124,11 @@ def _joined(
     states: Mapping[int, _Labels], choices: Sequence[StageChoice], limits: Floats
 ) -> dict[int, _Labels]:
     parts: dict[int, list[_Labels]] = {}
-    by_budget: dict[int, list[int]] = {}
+    by_channels: dict[int, list[int]] = {}
     for position, choice in enumerate(choices):
-        by_budget.setdefault(choice.budget, []).append(position)
+        by_channels.setdefault(choice.channels, []).append(position)
     for channels, labels in states.items():
-        for budget, positions in by_budget.items():
+        for own, positions in by_channels.items():
             rows = np.array([(-choices[p].value, *choices[p].costs) for p in positions])
             table = (labels.table[:, None] + rows[None]).reshape(-1, rows.shape[1])
             old = np.repeat(labels.choices, len(positions), axis=0)
@@ -136,7 +136,7 @@ def _joined(
             picked = np.hstack((old, new))
             within = (table[:, 1:] <= limits).all(axis=1)
             if within.any():
-                parts.setdefault(channels + budget, []).append(_Labels(table[within], picked[within]))
+                parts.setdefault(channels + own, []).append(_Labels(table[within], picked[within]))
     return {channels: _pruned(found) for channels, found in parts.items()}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +69,7 @@ def fit_command(
         raise UsageError("Give --steps or --minutes, not both: one decides the other.")
     from edgead.synthesis.diffusion.fit import DEFAULTS, FitSettings, fit
     from edgead.synthesis.diffusion.images import load_good_images
+    from edgead.synthesis.diffusion.model import read_facts
     from edgead.synthesis.diffusion.network import network_config
 
     size = chosen["size"]
@@ -95,12 +96,12 @@ def fit_command(
         raise TrainingError("Interrupted. The same command goes on from the last checkpoint.") from None
     if found is None:  # a process of torchrun that is not the first
         return
-    content = json.loads((found / "model.json").read_text(encoding="utf-8"))
+    facts = asdict(read_facts(found))
     if json_path is not None:
-        write_json(json_path, {"model": str(found), **content})
+        write_json(json_path, {"model": str(found), **facts})
     if json_path != "-":
-        minutes_taken = content["seconds"] / 60
-        click.echo(f"{found}: {size}, {content['settings']['steps']} steps in {minutes_taken:.1f} minutes")
+        minutes_taken = facts["seconds"] / 60
+        click.echo(f"{found}: {size}, {facts['settings']['steps']} steps in {minutes_taken:.1f} minutes")
         click.echo(f"Next: edgead synthesize sheet {found} --out sheet.png")
 
 

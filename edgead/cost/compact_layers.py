@@ -63,31 +63,33 @@ def _whole_backbone(backbone: str, size: Grid) -> tuple[Layer, ...]:
     return tuple(layer for layer in layers_of(config) if layer.part == "backbone")
 
 
-def stage_layers(config: RealNetConfig, stage: int, budget: int, width: int) -> tuple[Layer, ...]:
+def stage_layers(config: RealNetConfig, stage: int, channels: int, width: int) -> tuple[Layer, ...]:
     """What a stage adds: its reconstruction, its residuals on the grid, and their share of the map."""
     (info,) = feature_info(config.backbone, (stage,))
     own, grid = _grid(config, stage), _grid(config, config.grid_stage)
     half = (own[0] // 2, own[1] // 2)
     part = f"reconstruction {stage}"
     layers = [
-        _conv(part, info.channels, budget, own, kernel=1),
-        _conv(part, budget, width, own),
+        _conv(part, info.channels, channels, own, kernel=1),
+        _conv(part, channels, width, own),
         _conv(part, width, 2 * width, half, inputs=own),
         _conv(part, 2 * width, 2 * width, half),
         _conv(part, 2 * width, width, half),
         _move(part, "resize", width * _cells(half), width * _cells(own)),
         _move(part, "copy", 2 * width * _cells(own)),
-        _conv(part, 2 * width, budget, own),
-        _move("selection", "elementwise", 2 * budget * _cells(own), budget * _cells(own)),  # the difference
-        _move("selection", "elementwise", budget * _cells(own)),  # its size
+        _conv(part, 2 * width, channels, own),
+        _move(
+            "selection", "elementwise", 2 * channels * _cells(own), channels * _cells(own)
+        ),  # the difference
+        _move("selection", "elementwise", channels * _cells(own)),  # its size
     ]
     if stage < config.grid_stage:
-        layers.append(_move("selection", "pool", budget * _cells(own), budget * _cells(grid)))
+        layers.append(_move("selection", "pool", channels * _cells(own), channels * _cells(grid)))
     elif stage > config.grid_stage:
-        layers.append(_move("selection", "resize", budget * _cells(own), budget * _cells(grid)))
+        layers.append(_move("selection", "resize", channels * _cells(own), channels * _cells(grid)))
     if stage in config.residual_map_stages:
-        layers.append(_move("score", "elementwise", budget * _cells(own)))  # squared for the map
-        layers.append(_move("score", "reduce", budget * _cells(own), _cells(own)))
+        layers.append(_move("score", "elementwise", channels * _cells(own)))  # squared for the map
+        layers.append(_move("score", "reduce", channels * _cells(own), _cells(own)))
     return tuple(layers)
 
 

@@ -87,10 +87,10 @@ class Space:
         step = self.multiple * max(1, info.channels // (16 * self.multiple))
         return tuple(sorted({*range(step, info.channels, step), info.channels}))
 
-    def widths(self, budget: int) -> tuple[int, ...]:
+    def widths(self, channels: int) -> tuple[int, ...]:
         """Widths of a stage's reconstruction: none as wide as what it rebuilds, but the narrowest."""
         wide = tuple(width for width in _WIDTHS if width % self.multiple == 0 or width == _WIDTHS[0])
-        return tuple(width for width in wide if width < budget) or wide[:1]
+        return tuple(width for width in wide if width < channels) or wide[:1]
 
     def residuals(self, channels: int) -> tuple[int, ...]:
         """Residuals that may be passed on of so many channels: each may be in both rankings."""
@@ -110,7 +110,7 @@ class Space:
             self.base,
             stages,
             channels,
-            [_pick(generator, self.widths(budget)) for budget in channels],
+            [_pick(generator, self.widths(count)) for count in channels],
             residuals=_pick(generator, self.residuals(sum(channels))),
             bank_size=_pick(generator, self.bank_sizes(stages)),
         )

@@ -13,8 +13,8 @@ class Sample:
     """One image file; `kind` is "good" or the name of the defect, `mask_path` where the defect is drawn.
 
     `mask_path` is what `edgead.datasets.masks.read_mask` reads: a picture, a folder of pictures that count
-    together, or a text file of boxes; `has_class_numbers` says that any value above 0 in it is a defect. `part` names
-    the part that the image shows where several views show the same one.
+    together, or a text file of boxes; `has_class_numbers` says that any value above 0 in it is a defect.
+    `part` names the part that the image shows where several views show the same one.
     """
 
     path: Path

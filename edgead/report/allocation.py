@@ -19,11 +19,11 @@ def allocation_rows(allocation: Mapping[str, Any]) -> list[tuple[str, str, str]]
         "discriminator": f"width {config['discriminator_width']}",
         "bank": f"{config['bank_size']} features of stages {config['bank_stages']}",
     }
-    for stage, budget, width in zip(
+    for stage, channels, width in zip(
         config["stages"], config["channels"], config["reconstruction_widths"], strict=True
     ):
         kept, whole = allocation["stage_information"][str(stage)]
-        words = f"{budget} channels, width {width}; {kept:.3f} of {whole:.3f} bits"
+        words = f"{channels} channels, width {width}; {kept:.3f} of {whole:.3f} bits"
         chosen[f"reconstruction {stage}"] = words
     return [(name, chosen.get(name, ""), f"{ms:.3f}") for name, ms in parts.items()]
 
@@ -42,14 +42,14 @@ def allocation_facts(allocation: Mapping[str, Any]) -> dict[str, str]:
         "limits": f"at most {stated}",
         "predicted": f"{prediction['total_ms']:.2f} ms ({prediction['basis']}{sure})",
         "held against the budget": f"{allocation['promised_ms']:.2f} ms, with the margin of the prediction",
-        "discriminating power kept": f"{allocation['kept']:.1%} (ranks networks; no accuracy)",
+        "channel information kept": f"{allocation['kept']:.1%} (ranks networks; no accuracy)",
         "the next millisecond would buy": allocation["next_ms"],
         **{f"note {number}": note for number, note in enumerate(allocation["notes"], 1)},
     }
 
 
 def frontier_svg(allocation: Mapping[str, Any]) -> str:
-    """Predicted latency against the discriminating power kept, the allocation and its budget marked."""
+    """Predicted latency against the channel information kept, the allocation and its budget marked."""
     points = allocation["frontier"]
     return figures.frontier(
         np.array([point["ms"] for point in points]),

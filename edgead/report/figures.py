@@ -139,7 +139,7 @@ def frontier(
             _label(axes, f"budget {budget:g} ms", budget, 0.08)
         axes.set_ylim(0, 101)
         axes.set_xlabel("predicted latency with its margin, ms")
-        axes.set_ylabel("discriminating power kept, %")
+        axes.set_ylabel("channel information kept, %")
         return svg_text(figure)
 
 

@@ -43,27 +43,27 @@ def measure(change: object = None, *, batches: int = 6) -> ChannelInformation:
     meter = InformationMeter(INFOS, good)
     for batch in batches_of_pairs:
         meter.add(*batch)
-    return meter.power(bank_components=4)
+    return meter.information(bank_components=4)
 
 
 def test_more_channels_never_tell_less():
     for stage in measure().stages.values():
-        assert (np.diff(stage.bits) >= 0).all()
-        assert stage.bits[0] > 0
+        assert (np.diff(stage.information) >= 0).all()
+        assert stage.information[0] > 0
 
 
 def test_a_copy_of_a_channel_tells_nothing_new():
     stage = measure().stages[1]
     order = np.argsort(stage.selection.scores, kind="stable")
     assert set(order[:2]) == {0, 1}
-    assert stage.bits[1] == pytest.approx(stage.bits[0], rel=1e-3)
-    assert stage.bits[2] > 1.01 * stage.bits[1]
+    assert stage.information[1] == pytest.approx(stage.information[0], rel=1e-3)
+    assert stage.information[2] > 1.01 * stage.information[1]
 
 
 def test_a_constant_channel_tells_nothing():
     stage = measure().stages[1]
     assert stage.selection.constant == (3,)
-    assert stage.bits[-1] == pytest.approx(stage.bits[-2], rel=1e-3)
+    assert stage.information[-1] == pytest.approx(stage.information[-2], rel=1e-3)
 
 
 def test_components_of_copies_explain_both():
@@ -71,7 +71,7 @@ def test_components_of_copies_explain_both():
     assert stage.explained(2, 1) == pytest.approx(1.0, abs=1e-3)
     assert stage.explained(4, 1) < 0.8
     assert stage.explained(4, 4) == pytest.approx(1.0)
-    assert stage.value(4, 4) == pytest.approx(float(stage.bits[3]))
+    assert stage.value(4, 4) == pytest.approx(float(stage.information[3]))
 
 
 def test_a_larger_bank_is_worth_no_less():
@@ -99,7 +99,7 @@ def test_masks_without_an_anomaly_are_passed_over():
     meter = InformationMeter(INFOS, [maps])
     meter.add(maps, maps, torch.zeros(2, 64, 64, dtype=torch.bool))
     with pytest.raises(TrainingError, match="every mask was empty"):
-        meter.power(bank_components=4)
+        meter.information(bank_components=4)
 
 
 def pairs_of(grain: float, *, smooth: float) -> ChannelInformation:
@@ -117,12 +117,12 @@ def pairs_of(grain: float, *, smooth: float) -> ChannelInformation:
     meter = InformationMeter(INFOS[:1], good)
     for batch in batches:
         meter.add(*batch)
-    return meter.power(bank_components=4)
+    return meter.information(bank_components=4)
 
 
 def test_grain_hides_an_anomaly_and_brightness_that_surroundings_tell_does_not():
     quiet, grainy = pairs_of(0.1, smooth=0.1).stages[1], pairs_of(1.0, smooth=0.1).stages[1]
     bright = pairs_of(0.1, smooth=1.0).stages[1]
     assert grainy.information_if_known == pytest.approx(quiet.information_if_known, rel=0.05)
-    assert float(grainy.bits[-1]) < 0.3 * float(quiet.bits[-1])
-    assert float(bright.bits[-1]) > 0.8 * float(quiet.bits[-1])
+    assert float(grainy.information[-1]) < 0.3 * float(quiet.information[-1])
+    assert float(bright.information[-1]) > 0.8 * float(quiet.information[-1])

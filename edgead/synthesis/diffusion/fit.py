@@ -69,7 +69,7 @@ class FitSettings:
         make_process(self.schedule)
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "network": self.network.to_json()}
+        return asdict(self)
 
 
 # Of each size: steps, batch, learning rate. The published ones: 20 images over four GPUs, three batches

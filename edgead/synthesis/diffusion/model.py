@@ -8,9 +8,8 @@ checkpoint.safetensors  only while a fit is under way
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from edgead.errors import DataError, TrainingError, UnknownNameError, UsageError
 from edgead.files import file_hash, write_json
 from edgead.learning.checkpoint import load_tensors, save_tensors
 from edgead.learning.process import bfloat16_pays, on_device
+from edgead.records import read_json, record_from
 from edgead.synthesis.diffusion.network import DenoisingNetwork, NetworkConfig
 from edgead.synthesis.diffusion.process import make_process
 from edgead.synthesis.diffusion.sampler import NoiseStream, draw_images
@@ -50,6 +50,15 @@ class ModelFacts:
     data_roots: tuple[str, ...]
     seconds: float
     device: str
+
+
+@dataclass(frozen=True)
+class ModelFile(ModelFacts):
+    """model.json."""
+
+    weights_sha256: str
+    versions: Mapping[str, str]
+    schema_version: int = SCHEMA_VERSION
 
 
 class DiffusionModel:
@@ -106,71 +115,41 @@ def write_model(folder: Path, facts: ModelFacts, mean: Mapping[str, Tensor]) -> 
     """Write the files of a model, model.json last: a folder that has it is complete."""
     weights = folder / WEIGHTS_FILE
     save_tensors(weights, mean, {"kind": "diffusion"})
-    content = {
-        "schema_version": SCHEMA_VERSION,
-        "size": facts.size,
-        "network": facts.network.to_json(),
-        "schedule": facts.schedule,
-        "products": list(facts.products),
-        "settings": dict(facts.settings),
-        "images_digest": facts.images_digest,
-        "data_roots": list(facts.data_roots),
-        "seconds": facts.seconds,
-        "device": facts.device,
-        "weights_sha256": file_hash(weights),
-        "versions": {"edgead": edgead.__version__, "torch": torch.__version__},
-    }
-    write_json(folder / MODEL_FILE, content)
+    versions = {"edgead": edgead.__version__, "torch": str(torch.__version__)}
+    file = ModelFile(**vars(facts), weights_sha256=file_hash(weights), versions=versions)
+    write_json(folder / MODEL_FILE, asdict(file))
     (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
 
 
 def read_model(path: str | Path, *, device: torch.device | None = None) -> DiffusionModel:
     """Read a model folder. Raises DataError where it is missing, unfinished or damaged."""
     folder = Path(path)
-    facts, weights_sha256 = read_facts(folder)
+    facts = read_facts(folder)
     weights = folder / WEIGHTS_FILE
     tensors, _ = load_tensors(weights)
-    if file_hash(weights) != weights_sha256:
+    if file_hash(weights) != facts.weights_sha256:
         raise DataError(f"{weights} is not the file that {MODEL_FILE} names. Copy the whole folder again.")
     network = DenoisingNetwork(facts.network)
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:
         raise DataError(f"{weights} does not fit the network of {MODEL_FILE}: {error}. Fit again.") from error
-    return DiffusionModel(facts, network, digest=weights_sha256, device=device or torch.device("cpu"))
+    return DiffusionModel(facts, network, digest=facts.weights_sha256, device=device or torch.device("cpu"))
 
 
-def read_facts(folder: Path) -> tuple[ModelFacts, str]:
-    """What model.json says, and the hash of the weights. Raises DataError."""
+def read_facts(folder: Path) -> ModelFile:
+    """What model.json says. Raises DataError."""
     path = folder / MODEL_FILE
     if not path.exists() and (folder / CHECKPOINT_FILE).exists():
         raise DataError(f"The fit in {folder} has not ended. The same edgead synthesize fit goes on with it.")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if content["schema_version"] != SCHEMA_VERSION:
-            raise DataError(
-                f"{path} has schema version {content['schema_version']!r}, this edgead reads "
-                f"{SCHEMA_VERSION}. Fit again or use the version that wrote it."
-            )
-        facts = ModelFacts(
-            size=str(content["size"]),
-            network=NetworkConfig.from_json(content["network"]),
-            schedule=str(content["schedule"]),
-            products=tuple(content["products"]),
-            settings=dict(content["settings"]),
-            images_digest=str(content["images_digest"]),
-            data_roots=tuple(content["data_roots"]),
-            seconds=float(content["seconds"]),
-            device=str(content["device"]),
-        )
-        return facts, str(content["weights_sha256"])
-    except OSError as error:
+    content = read_json(path, what="model of diffusion", advice="Make one with edgead synthesize fit.")
+    facts = record_from(ModelFile, content, origin=str(path), complete=True, advice="Fit again.")
+    if facts.schema_version != SCHEMA_VERSION:
         raise DataError(
-            f"{folder} is no model of diffusion ({path.name}: {error.strerror}). Make one with edgead "
-            "synthesize fit."
-        ) from error
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path} is damaged ({type(error).__name__}: {error}). Fit again.") from error
+            f"{path} has schema version {facts.schema_version!r}, this edgead reads {SCHEMA_VERSION}. Fit "
+            "again or use the version that wrote it."
+        )
+    return facts
 
 
 def check_out(folder: Path) -> None:

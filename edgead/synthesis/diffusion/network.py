@@ -7,14 +7,14 @@ the convolutions run on a map 4 or 16 times smaller, and what is drawn still has
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgead.errors import DataError, UnknownNameError, UsageError
+from edgead.errors import UnknownNameError, UsageError
 from edgead.synthesis.diffusion.mixture import MixtureDenoiser
 
 __all__ = ["SIZES", "DenoisingNetwork", "NetworkConfig", "network_config", "parameter_count"]
@@ -56,21 +56,6 @@ class NetworkConfig:
     def shape_chw(self) -> tuple[int, int, int]:
         """Of one image."""
         return self.channels, self.height, self.width
-
-    def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "widths": list(self.widths), "attention": list(self.attention)}
-
-    @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> NetworkConfig:
-        """Read what `to_json` wrote; DataError for unknown or missing fields."""
-        names = {item.name for item in fields(cls)}
-        if set(content) != names:
-            raise DataError(
-                f"The network's description has other fields than this version knows: "
-                f"{sorted(set(content) ^ names)}. Fit again, or use the version that wrote it."
-            )
-        lists = {name: tuple(content[name]) for name in ("widths", "attention")}
-        return cls(**{**content, **lists})
 
 
 # published: guided-diffusion's at 256 pixels, 553 M parameters. standard: one data-centre GPU, minutes.

@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,11 +21,13 @@ import numpy.typing as npt
 from edgead.errors import DataError
 from edgead.files import write_bytes, write_json
 from edgead.images import IMAGE_SUFFIXES, read_image, resize_image
+from edgead.records import read_json, record_from
 
 __all__ = ["AnomalySet", "SetFacts", "SetImage", "SetWriter", "open_set"]
 
 SCHEMA_VERSION = 1
 _INDEX = "index*.json"
+_ADVICE = "Copy the set again, or draw it again."
 
 Image = npt.NDArray[np.uint8]
 
@@ -206,29 +207,24 @@ def _is_intact(root: Path, image: SetImage) -> bool:
         return False
 
 
+@dataclass(frozen=True)
+class _Index(SetFacts):
+    """The facts and the images of a part, as in its file."""
+
+    schema_version: int
+    images: tuple[SetImage, ...]
+
+
 def _read_index(path: Path) -> tuple[SetFacts, tuple[SetImage, ...]]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if content.pop("schema_version") != SCHEMA_VERSION:
-            raise DataError(f"{path} has another schema version than {SCHEMA_VERSION}. Draw the set again.")
-        images = tuple(_set_image(entry, path) for entry in content.pop("images"))
-        low, high = (float(bound) for bound in content.pop("strength_range"))
-        return SetFacts(**content, strength_range=(low, high)), images
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}). Check its permissions.") from error
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise DataError(
-            f"{path} is not the index of a set ({type(error).__name__}: {error}). Copy the set again, or "
-            "draw it again."
-        ) from error
-
-
-def _set_image(entry: Mapping[str, Any], index: Path) -> SetImage:
-    image = SetImage(**entry)
-    place = PurePosixPath(image.file)
-    if place.is_absolute() or ".." in place.parts or len(place.parts) != 2 or "\\" in image.file:
-        raise DataError(f"{index} names '{image.file}', which is no file <product>/<image> of the set.")
-    return image
+    content = read_json(path, what="index of a set", advice=_ADVICE)
+    index = record_from(_Index, content, origin=f"{path}, the index of a set", advice=_ADVICE)
+    if index.schema_version != SCHEMA_VERSION:
+        raise DataError(f"{path} has another schema version than {SCHEMA_VERSION}. {_ADVICE}")
+    for image in index.images:
+        place = PurePosixPath(image.file)
+        if place.is_absolute() or ".." in place.parts or len(place.parts) != 2 or "\\" in image.file:
+            raise DataError(f"{path} names '{image.file}', which is no file <product>/<image> of the set.")
+    return SetFacts(**{field.name: getattr(index, field.name) for field in fields(SetFacts)}), index.images
 
 
 def _check_folder(folder: Path, facts: SetFacts) -> None:

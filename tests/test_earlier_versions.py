@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -75,3 +76,39 @@ def test_the_plan_of_a_run_is_its_allocation(tmp_path: Path):
     assert allocation["config"]["channels"]
     assert allocation_rows(allocation)
     assert "3 ms" in allocation_facts(allocation)["limits"]
+
+
+# (precision, its size, where it has fewer stages) -> ms, by the version that wrote the profile. Since then a
+# bank has one operation more (its density), so the last digits differ.
+PREDICTED = {
+    ("f32", 256, False): 10.1129,
+    ("f32", 128, False): 3.1976,
+    ("f32", 256, True): 7.0148,
+    ("int8", 256, False): 4.7734,
+    ("int8", 128, False): 1.2895,
+    ("int8", 256, True): 3.3141,
+}
+
+
+@pytest.mark.parametrize(("precision", "size", "is_small"), PREDICTED)
+def test_a_measured_profile_predicts_what_it_predicted(precision: str, size: int, is_small: bool):
+    from edgead.cost.compact_layers import network_layers
+    from edgead.cost.table import read_table
+    from edgead.models.realnet.config import RealNetConfig
+    from edgead.profiles.target import read_target
+
+    config = RealNetConfig(
+        input_height=size, input_width=size, discriminator_width=64, bank_size=4096, detail_stages=()
+    )
+    if is_small:
+        config = replace(
+            config,
+            stages=(2, 3),
+            channels=(24, 48),
+            reconstruction_widths=(16, 24),
+            residual_count=48,
+            bank_stages=(3,),
+        )
+    table = read_table(read_target(KEPT / "measured-profile.toml").table or {}, origin="kept")
+    found = table.model(precision).predict(network_layers(config)).total_ms
+    assert found == pytest.approx(PREDICTED[precision, size, is_small], rel=0.005)

@@ -16,8 +16,8 @@ from edgead.models.realnet.config import RealNetConfig
 _WIDTHS = (8, 16, 24, 32, 48, 64, 96)
 _RESIDUALS = (16, 32, 48, 64, 96, 128, 192, 256)
 _BANK_SIZES = (0, 1024, 2048, 4096, 8192, 12288, 16384)
-_WIDTH_OVER_RESIDUALS = 2 / 3  # of the discriminator: the default's 64 for 96
-_WIDEST_DISCRIMINATOR = 64
+_WIDTH_OVER_RESIDUALS = 1 / 2  # of the discriminator: the default's 48 for 96
+_WIDEST_DISCRIMINATOR = 48
 
 
 def configuration(

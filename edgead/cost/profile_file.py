@@ -30,6 +30,7 @@ def table_text(circumstances: MeasuredOn, measured: Sequence[MeasuredNetwork]) -
             "budgets": list(config["channels"]),
             "widths": list(config["reconstruction_widths"]),
             "residuals": config["residual_count"],
+            "discriminator": config["discriminator_width"],
             "bank_size": config["bank_size"] if config["bank_stages"] else 0,
             "detail_size": config["detail_size"] if config["detail_stages"] else 0,
             "detail_stride": config["detail_stride"],

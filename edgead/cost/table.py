@@ -38,6 +38,7 @@ _POINT_KEYS = (
     "budgets",
     "widths",
     "residuals",
+    "discriminator",
     "bank_size",
     "detail_size",
     "detail_stride",
@@ -257,7 +258,7 @@ def read_table(content: Mapping[str, Any], *, origin: str) -> MeasuredTable:
 def _point(content: Any, origin: str) -> Point:
     if not isinstance(content, dict):
         raise UsageError(f"{origin}: expected a table, found {content!r:.60}.")
-    content = {"detail_size": 0, "detail_stride": 1, **content}  # as in tables of earlier versions
+    content = {**_unwritten(content), **content}
     _check_keys(content, _POINT_KEYS, origin)
     lists = {
         name: tuple(_typed(item, int, f"{origin}: {name}") for item in _typed(content[name], list, origin))
@@ -285,6 +286,8 @@ def _point(content: Any, origin: str) -> Point:
             residuals=_typed(content["residuals"], int, origin),
             bank_size=_typed(content["bank_size"], int, origin),
         )
+        width = _typed(content["discriminator"], int, origin)
+        config = dataclasses.replace(config, discriminator_width=width)
     except EdgeadError as error:
         raise UsageError(f"{origin}: not a network that can be built: {error}") from error
     return Point(
@@ -294,6 +297,17 @@ def _point(content: Any, origin: str) -> Point:
         size,
         None if memory == -1 else _positive(memory, f"{origin}: memory_mb"),
     )
+
+
+def _unwritten(content: Mapping[str, Any]) -> dict[str, int]:
+    """What tables of earlier versions do not say of a network: it was the same, or by one rule, for all."""
+    residuals = content.get("residuals")
+    read = residuals if isinstance(residuals, int) else 0
+    return {
+        "detail_size": 0,
+        "detail_stride": 1,
+        "discriminator": min(64, max(16, 16 * round(read / 24))),
+    }
 
 
 def _check_keys(content: Mapping[str, Any], known: Sequence[str], origin: str) -> None:

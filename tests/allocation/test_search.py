@@ -24,11 +24,11 @@ budgets = st.sampled_from([8, 16, 24])
 def families(draw: st.DrawFn, columns: int) -> StageSet:
     costs = st.tuples(*[numbers] * columns)
     stage = st.builds(
-        StageChoice, stage=st.just(1), budget=budgets, width=st.just(8), value=numbers, costs=costs
+        StageChoice, stage=st.just(1), channels=budgets, width=st.just(8), value=numbers, costs=costs
     )
     stages = draw(st.lists(st.lists(stage, min_size=1, max_size=5).map(tuple), min_size=1, max_size=3))
     head = st.builds(HeadChoice, residuals=st.just(16), bank_size=st.just(0), value=numbers, costs=costs)
-    sums = {sum(choice.budget for choice in chosen) for chosen in itertools.product(*stages)}
+    sums = {sum(choice.channels for choice in chosen) for chosen in itertools.product(*stages)}
     heads = {total: draw(st.lists(head, max_size=3)) for total in sorted(sums)}
     return StageSet(tuple(stages), heads.__getitem__, draw(costs))
 
@@ -36,7 +36,7 @@ def families(draw: st.DrawFn, columns: int) -> StageSet:
 def every_network(family: StageSet) -> list[Candidate]:
     found = []
     for chosen in itertools.product(*family.stages):
-        for head in family.heads(sum(choice.budget for choice in chosen)):
+        for head in family.heads(sum(choice.channels for choice in chosen)):
             parts = [family.costs, head.costs, *(choice.costs for choice in chosen)]
             costs = tuple(map(sum, zip(*parts, strict=True)))
             value = head.value + sum(choice.value for choice in chosen)

@@ -65,7 +65,7 @@ class Ratio:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class RunComparison:
     """Percentiles that could be compared and that could not, what else differs, doubts of each run."""
 
     ratios: tuple[Ratio, ...]
@@ -117,7 +117,7 @@ def compare_runs(
     confidence: float = 0.95,
     resamples: int = 2000,
     seed: int = 0,
-) -> Comparison:
+) -> RunComparison:
     """B over A for each percentile that both runs reach; the intervals hold together with that confidence.
 
     Raises DataError for runs without batches or with too few.
@@ -142,7 +142,7 @@ def compare_runs(
         for name, report in zip(names, (a, b), strict=True)
         for doubt in (report.get("doubts") or ())
     ]
-    return Comparison(
+    return RunComparison(
         ratios=tuple(ratios),
         not_compared=tuple(name for name in PERCENTILES if name not in shares),
         conditions={name: pair for name, pair in conditions.items() if pair[0] != pair[1]},

@@ -10,7 +10,7 @@ import click
 
 if TYPE_CHECKING:
     from edgead.bench.latency_samples import Samples
-    from edgead.bench.run_comparison import Comparison
+    from edgead.bench.run_comparison import RunComparison
 
 _TITLES = {
     "total": "inspect()",
@@ -48,7 +48,7 @@ def print_run(report: Mapping[str, Any]) -> None:
     click.echo("valid" if report["valid"] else "NOT VALID: " + "; ".join(report["doubts"]))
 
 
-def print_comparison(found: Comparison, names: tuple[str, str]) -> None:
+def print_comparison(found: RunComparison, names: tuple[str, str]) -> None:
     """The ratios with their intervals, whether the runs differ, and what else does."""
     click.echo(f"A: {names[0]}\nB: {names[1]}")
     click.echo(

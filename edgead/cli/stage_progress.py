@@ -31,7 +31,7 @@ def stage_progress(label: str = "") -> Iterator[Callable[[Progress], None]]:
     """A function for `on_progress` of a training; what it draws goes to stderr."""
     shown = _Bars(label) if is_watched() else _Lines(label)
     try:
-        yield shown.tell
+        yield shown.report
     finally:
         shown.close()
 
@@ -43,7 +43,7 @@ class _Stages:
         self.prefix = f"{label}: " if label else ""
         self.stage, self.first = "", 0
 
-    def tell(self, progress: Progress) -> None:
+    def report(self, progress: Progress) -> None:
         if progress.stage == "resuming":
             self.close()
             click.echo(f"{self.prefix}going on from step {progress.step} of {progress.steps}", err=True)

@@ -32,7 +32,7 @@ COST_COLUMNS = {"latency_ms": "p50 ms", "megabytes": "MB", "images": "images", "
 
 
 @dataclass(frozen=True)
-class Model:
+class ModelFiles:
     """One row of the table for each data set: a path for all products, or one for each product's name."""
 
     name: str
@@ -102,20 +102,20 @@ def _means(entries: Sequence[TableRow]) -> dict[str, float | None]:
     return {**means, "megabytes": sum(sizes.values())}
 
 
-def find_models(folder: Path) -> list[Model]:
+def find_models(folder: Path) -> list[ModelFiles]:
     """The models in a folder, or the one that it is; DataError where there is none."""
     if not folder.exists():
         raise DataError(f"{folder} does not exist; expected a folder of bundles and runs. Check the path.")
     if _is_model(folder):
-        return [Model(folder.stem, folder)]
+        return [ModelFiles(folder.stem, folder)]
     models = []
     for entry in _entries(folder):
         if _is_model(entry):
-            models.append(Model(_stem(entry), entry))
+            models.append(ModelFiles(_stem(entry), entry))
         elif entry.is_dir():
             inside = {_stem(inner): inner for inner in _entries(entry) if _is_model(inner)}
             if inside:
-                models.append(Model(entry.name, entry, inside))
+                models.append(ModelFiles(entry.name, entry, inside))
     if not models:
         raise DataError(
             f"{folder} holds no {_BUNDLE} file and no run folder ({_RUN_FILE}), nor do its folders. "
@@ -162,7 +162,7 @@ def find_datasets(folder: Path) -> tuple[dict[str, tuple[ImageDataset, ...]], li
 
 
 def compare(
-    models: Sequence[Model],
+    models: Sequence[ModelFiles],
     datasets: Mapping[str, Sequence[ImageDataset]],
     *,
     open_model: Opener,
@@ -190,8 +190,8 @@ def compare(
 
 
 def _pairs(
-    models: Sequence[Model], datasets: Mapping[str, Sequence[ImageDataset]]
-) -> Iterator[tuple[Model, str, ImageDataset]]:
+    models: Sequence[ModelFiles], datasets: Mapping[str, Sequence[ImageDataset]]
+) -> Iterator[tuple[ModelFiles, str, ImageDataset]]:
     for model in models:
         for dataset, products in datasets.items():
             for product in products:
@@ -199,7 +199,7 @@ def _pairs(
 
 
 def _entry(
-    model: Model,
+    model: ModelFiles,
     dataset: str,
     product: ImageDataset,
     open_model: Opener,

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 
 import onnx
 
-from edgead.compiler.tensorrt_rules.checks import CHECKS, Subject
+from edgead.compiler.tensorrt_rules.checks import CHECKS, CheckedGraph
 from edgead.compiler.tensorrt_rules.table import (
     OLD_JETSONS,
     REFUSE,
@@ -70,15 +70,15 @@ class Finding:
 def check_model(model: bytes, wanted: Iterable[Version]) -> list[Finding]:
     """What each version refuses or runs slowly in an ONNX file; raises CompileError for one that is none."""
     proto = _parse(model)
-    found, asked = [], list(wanted)
-    if not asked:
+    found, named = [], list(wanted)
+    if not named:
         return []
-    subject = Subject(proto, asked[0])
-    for version in asked:
-        subject.version = version
+    graph = CheckedGraph(proto, named[0])
+    for version in named:
+        graph.version = version
         for rule in rules():
             if rule.holds_for(version):
-                for name, operator, value in CHECKS[rule.check](subject, rule.settings):
+                for name, operator, value in CHECKS[rule.check](graph, rule.settings):
                     found.append(
                         Finding(
                             version.name,

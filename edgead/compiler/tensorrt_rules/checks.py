@@ -22,7 +22,7 @@ Breach: TypeAlias = tuple[str, str, str]
 
 
 @dataclass
-class Subject:
+class CheckedGraph:
     """A graph under test with what the checks ask for: constants, makers, readers, types and shapes."""
 
     model: onnx.ModelProto
@@ -85,76 +85,76 @@ def _label(node: onnx.NodeProto) -> tuple[str, str]:
     return node.name or (node.output[0] if node.output else ""), node.op_type
 
 
-def opset(subject: Subject, settings: Mapping[str, Any]) -> Iterator[Breach]:
-    low, high = subject.version.opset
-    for entry in subject.model.opset_import:
+def opset(graph: CheckedGraph, settings: Mapping[str, Any]) -> Iterator[Breach]:
+    low, high = graph.version.opset
+    for entry in graph.model.opset_import:
         if entry.domain in _DOMAINS and not low <= entry.version <= high:
             yield "the model", "", f"opset {entry.version}, and it reads {low} to {high}"
 
 
-def operator(subject: Subject, settings: Mapping[str, Any]) -> Iterator[Breach]:
-    for node in subject.model.graph.node:
+def operator(graph: CheckedGraph, settings: Mapping[str, Any]) -> Iterator[Breach]:
+    for node in graph.model.graph.node:
         if node.domain not in _DOMAINS:
             yield *_label(node), f"{node.op_type} of the domain {node.domain}"
-        elif node.op_type not in subject.version.operators:
+        elif node.op_type not in graph.version.operators:
             yield *_label(node), node.op_type
 
 
-def static_shapes(subject: Subject, settings: Mapping[str, Any]) -> Iterator[Breach]:
-    for value in subject.model.graph.input:
-        shape = subject.shapes.get(value.name, [0])
-        if value.name not in subject.constants and not all(shape):
+def static_shapes(graph: CheckedGraph, settings: Mapping[str, Any]) -> Iterator[Breach]:
+    for value in graph.model.graph.input:
+        shape = graph.shapes.get(value.name, [0])
+        if value.name not in graph.constants and not all(shape):
             yield value.name, "", "x".join(str(size or "?") for size in shape)
 
 
-def types(subject: Subject, settings: Mapping[str, Any]) -> Iterator[Breach]:
-    for name, kind in subject.types.items():
+def types(graph: CheckedGraph, settings: Mapping[str, Any]) -> Iterator[Breach]:
+    for name, kind in graph.types.items():
         if kind and kind not in settings["types"]:
             yield name, "", kind.lower()
 
 
-def double(subject: Subject, settings: Mapping[str, Any]) -> Iterator[Breach]:
-    yield from ((name, "", "double") for name, kind in subject.types.items() if kind == "DOUBLE")
+def double(graph: CheckedGraph, settings: Mapping[str, Any]) -> Iterator[Breach]:
+    yield from ((name, "", "double") for name, kind in graph.types.items() if kind == "DOUBLE")
 
 
-def int64_range(subject: Subject, settings: Mapping[str, Any]) -> Iterator[Breach]:
-    for name, tensor in subject.constants.items():
+def int64_range(graph: CheckedGraph, settings: Mapping[str, Any]) -> Iterator[Breach]:
+    for name, tensor in graph.constants.items():
         if tensor.data_type == onnx.TensorProto.INT64:
             value = numpy_helper.to_array(tensor)
             if value.size and (value.min() < _INT32.min or value.max() > _INT32.max):
                 yield name, "", str(value.flat[int(np.abs(value.astype(np.float64)).argmax())])
 
 
-def uint8_inside(subject: Subject, settings: Mapping[str, Any]) -> Iterator[Breach]:
-    outputs = {value.name for value in subject.model.graph.output}
-    inputs = {value.name for value in subject.model.graph.input}
-    for node in subject.model.graph.node:
+def uint8_inside(graph: CheckedGraph, settings: Mapping[str, Any]) -> Iterator[Breach]:
+    outputs = {value.name for value in graph.model.graph.output}
+    inputs = {value.name for value in graph.model.graph.input}
+    for node in graph.model.graph.node:
         if node.op_type in _QUANTIZERS:
             continue  # of another rule: their type says how values are quantized
-        made = [name for name in node.output if subject.types.get(name) == "UINT8" and name not in outputs]
-        taken = [name for name in node.input if subject.types.get(name) == "UINT8" and name in inputs]
+        made = [name for name in node.output if graph.types.get(name) == "UINT8" and name not in outputs]
+        taken = [name for name in node.input if graph.types.get(name) == "UINT8" and name in inputs]
         if made or (taken and node.op_type != "Cast"):
             yield *_label(node), f"{node.op_type} of unsigned bytes"
 
 
-def constant_inputs(subject: Subject, settings: Mapping[str, Any]) -> Iterator[Breach]:
+def constant_inputs(graph: CheckedGraph, settings: Mapping[str, Any]) -> Iterator[Breach]:
     for kind, positions in settings["inputs"].items():
-        for node in subject.nodes(kind):
+        for node in graph.nodes(kind):
             for position in positions:
                 name = node.input[position] if position < len(node.input) else ""
-                if name and name not in subject.constants:
+                if name and name not in graph.constants:
                     yield *_label(node), f"'{name}' is computed"
 
 
-def topk_limit(subject: Subject, settings: Mapping[str, Any]) -> Iterator[Breach]:
-    for node in subject.nodes("TopK"):
-        value = subject.constant(node.input[1]) if len(node.input) > 1 else _attribute(node, "k", None)
+def topk_limit(graph: CheckedGraph, settings: Mapping[str, Any]) -> Iterator[Breach]:
+    for node in graph.nodes("TopK"):
+        value = graph.constant(node.input[1]) if len(node.input) > 1 else _attribute(node, "k", None)
         if value is not None and int(np.asarray(value).reshape(-1)[0]) > settings["most"]:
             yield *_label(node), f"K = {int(np.asarray(value).reshape(-1)[0])}"
 
 
-def attribute(subject: Subject, settings: Mapping[str, Any]) -> Iterator[Breach]:
-    for node in subject.nodes(*settings["operators"]):
+def attribute(graph: CheckedGraph, settings: Mapping[str, Any]) -> Iterator[Breach]:
+    for node in graph.nodes(*settings["operators"]):
         value = _attribute(node, settings["attribute"], settings["default"])
         only_nearest = (
             settings["attribute"] == "nearest_mode" and _attribute(node, "mode", "nearest") != "nearest"
@@ -163,42 +163,42 @@ def attribute(subject: Subject, settings: Mapping[str, Any]) -> Iterator[Breach]
             yield *_label(node), f"{settings['attribute']} = {value}"
 
 
-def resize_dimensions(subject: Subject, settings: Mapping[str, Any]) -> Iterator[Breach]:
-    for node in subject.nodes("Resize"):
-        before, after = subject.shapes.get(node.input[0]), subject.shapes.get(node.output[0])
+def resize_dimensions(graph: CheckedGraph, settings: Mapping[str, Any]) -> Iterator[Breach]:
+    for node in graph.nodes("Resize"):
+        before, after = graph.shapes.get(node.input[0]), graph.shapes.get(node.output[0])
         if before and after and _attribute(node, "mode", "nearest") == "linear":
             outer = max(0, len(before) - settings["most"])
             if before[:outer] != after[:outer]:
                 yield *_label(node), f"{before} to {after}"
 
 
-def rank(subject: Subject, settings: Mapping[str, Any]) -> Iterator[Breach]:
-    for node in subject.nodes(*settings["operators"]):
-        shape = subject.shapes.get(node.input[0])
+def rank(graph: CheckedGraph, settings: Mapping[str, Any]) -> Iterator[Breach]:
+    for node in graph.nodes(*settings["operators"]):
+        shape = graph.shapes.get(node.input[0])
         if shape is not None and len(shape) not in settings["ranks"]:
             yield *_label(node), f"an input of {len(shape)} dimensions"
 
 
-def outputs(subject: Subject, settings: Mapping[str, Any]) -> Iterator[Breach]:
-    for node in subject.nodes(*settings["operators"]):
+def outputs(graph: CheckedGraph, settings: Mapping[str, Any]) -> Iterator[Breach]:
+    for node in graph.nodes(*settings["operators"]):
         used = [name for name in node.output[settings["most"] :] if name]
         if used:
             yield *_label(node), f"the outputs {', '.join(used)}"
 
 
-def dilations(subject: Subject, settings: Mapping[str, Any]) -> Iterator[Breach]:
-    for node in subject.nodes(*settings["operators"]):
+def dilations(graph: CheckedGraph, settings: Mapping[str, Any]) -> Iterator[Breach]:
+    for node in graph.nodes(*settings["operators"]):
         found = list(_attribute(node, "dilations", []))
         if any(value != 1 for value in found):
             yield *_label(node), f"dilations {found}"
 
 
-def einsum(subject: Subject, settings: Mapping[str, Any]) -> Iterator[Breach]:
-    for node in subject.nodes("Einsum"):
+def einsum(graph: CheckedGraph, settings: Mapping[str, Any]) -> Iterator[Breach]:
+    for node in graph.nodes("Einsum"):
         equation = _attribute(node, "equation", "").replace(" ", "")
         terms = equation.split("->")[0].split(",")
         diagonal = any(len(set(letters)) != len(letters) for letters in map(_letters, terms))
-        if "..." in equation or diagonal or _broadcasts(subject, node, terms):
+        if "..." in equation or diagonal or _broadcasts(graph, node, terms):
             yield *_label(node), equation
 
 
@@ -206,100 +206,100 @@ def _letters(term: str) -> list[str]:
     return re.findall(r"[A-Za-z]", term)
 
 
-def _broadcasts(subject: Subject, node: onnx.NodeProto, terms: list[str]) -> bool:
+def _broadcasts(graph: CheckedGraph, node: onnx.NodeProto, terms: list[str]) -> bool:
     sizes: dict[str, set[int]] = {}
     for name, term in zip(node.input, terms, strict=False):
-        for letter, size in zip(term, subject.shapes.get(name, []), strict=False):
+        for letter, size in zip(term, graph.shapes.get(name, []), strict=False):
             sizes.setdefault(letter, set()).add(size)
     return any(len(found) > 1 for found in sizes.values())
 
 
-def zero_point(subject: Subject, settings: Mapping[str, Any]) -> Iterator[Breach]:
-    for node in subject.nodes(*_QUANTIZERS):
+def zero_point(graph: CheckedGraph, settings: Mapping[str, Any]) -> Iterator[Breach]:
+    for node in graph.nodes(*_QUANTIZERS):
         if len(node.input) < 3 or not node.input[2]:
             continue
-        value = subject.constant(node.input[2])
+        value = graph.constant(node.input[2])
         if value is None:
             yield *_label(node), "a computed zero point"
         elif value.astype(np.float32).any():
             yield *_label(node), f"a zero point of {value.reshape(-1)[np.flatnonzero(value)[0]]}"
 
 
-def quantized_type(subject: Subject, settings: Mapping[str, Any]) -> Iterator[Breach]:
-    for node in subject.nodes(*_QUANTIZERS):
+def quantized_type(graph: CheckedGraph, settings: Mapping[str, Any]) -> Iterator[Breach]:
+    for node in graph.nodes(*_QUANTIZERS):
         quantized = node.output[0] if node.op_type == "QuantizeLinear" else node.input[0]
         zero = node.input[2] if len(node.input) > 2 else ""
-        kind = subject.types.get(zero) or subject.types.get(quantized) or "UINT8"  # ONNX's default
+        kind = graph.types.get(zero) or graph.types.get(quantized) or "UINT8"  # ONNX's default
         if kind not in settings["types"]:
             yield *_label(node), kind.lower()
 
 
-def scale(subject: Subject, settings: Mapping[str, Any]) -> Iterator[Breach]:
-    for node in subject.nodes(*_QUANTIZERS):
-        value = subject.constant(node.input[1])
+def scale(graph: CheckedGraph, settings: Mapping[str, Any]) -> Iterator[Breach]:
+    for node in graph.nodes(*_QUANTIZERS):
+        value = graph.constant(node.input[1])
         if value is None:
             yield *_label(node), "a computed scale"
         elif not (np.isfinite(value).all() and (value > 0).all()):
             yield *_label(node), f"a scale of {value.reshape(-1)[int(np.argmin(value))]}"
 
 
-def activation_scale(subject: Subject, settings: Mapping[str, Any]) -> Iterator[Breach]:
-    for node in subject.nodes(*_QUANTIZERS):
-        value = subject.constant(node.input[1])
-        if value is not None and value.size > 1 and not _is_weight(subject, node):
+def activation_scale(graph: CheckedGraph, settings: Mapping[str, Any]) -> Iterator[Breach]:
+    for node in graph.nodes(*_QUANTIZERS):
+        value = graph.constant(node.input[1])
+        if value is not None and value.size > 1 and not _is_weight(graph, node):
             yield *_label(node), f"{value.size} scales"
 
 
-def _is_weight(subject: Subject, node: onnx.NodeProto) -> bool:
+def _is_weight(graph: CheckedGraph, node: onnx.NodeProto) -> bool:
     """Whether a quantizer works on a constant, directly or behind another one."""
     name = node.input[0]
-    while name in subject.makers and subject.makers[name].op_type in _QUANTIZERS | {"Cast"}:
-        name = subject.makers[name].input[0]
-    return name in subject.constants
+    while name in graph.makers and graph.makers[name].op_type in _QUANTIZERS | {"Cast"}:
+        name = graph.makers[name].input[0]
+    return name in graph.constants
 
 
-def weight_axis(subject: Subject, settings: Mapping[str, Any]) -> Iterator[Breach]:
+def weight_axis(graph: CheckedGraph, settings: Mapping[str, Any]) -> Iterator[Breach]:
     for kind, wanted in settings["axes"].items():
-        for node in subject.nodes(kind):
-            quantizer = subject.makers.get(node.input[1])
+        for node in graph.nodes(kind):
+            quantizer = graph.makers.get(node.input[1])
             if quantizer is None or quantizer.op_type != "DequantizeLinear":
                 continue
-            value = subject.constant(quantizer.input[1])
+            value = graph.constant(quantizer.input[1])
             axis = _attribute(quantizer, "axis", 1)
             if value is not None and value.size > 1 and axis != wanted:
                 yield *_label(node), f"scales along axis {axis}"
 
 
-def grouped_deconvolution(subject: Subject, settings: Mapping[str, Any]) -> Iterator[Breach]:
-    for node in subject.nodes("ConvTranspose"):
-        quantized = any(subject.is_dequantized(name) for name in node.input[:2])
+def grouped_deconvolution(graph: CheckedGraph, settings: Mapping[str, Any]) -> Iterator[Breach]:
+    for node in graph.nodes("ConvTranspose"):
+        quantized = any(graph.is_dequantized(name) for name in node.input[:2])
         if quantized and _attribute(node, "group", 1) > 1:
             yield *_label(node), f"{_attribute(node, 'group', 1)} groups"
 
 
-def all_inputs(subject: Subject, settings: Mapping[str, Any]) -> Iterator[Breach]:
-    for node in subject.nodes(*settings["operators"]):
-        found = [subject.is_dequantized(name) for name in node.input[:2]]
+def all_inputs(graph: CheckedGraph, settings: Mapping[str, Any]) -> Iterator[Breach]:
+    for node in graph.nodes(*settings["operators"]):
+        found = [graph.is_dequantized(name) for name in node.input[:2]]
         if any(found) and not all(found):
             yield *_label(node), f"'{node.input[found.index(False)]}' is not quantized"
 
 
-def residual_add(subject: Subject, settings: Mapping[str, Any]) -> Iterator[Breach]:
-    for node in subject.nodes("Add"):
-        found = [subject.is_dequantized(name) for name in node.input]
+def residual_add(graph: CheckedGraph, settings: Mapping[str, Any]) -> Iterator[Breach]:
+    for node in graph.nodes("Add"):
+        found = [graph.is_dequantized(name) for name in node.input]
         others = [name for name, quantized in zip(node.input, found, strict=True) if not quantized]
-        computed = [name for name in others if _is_quantized_convolution(subject, name)]
+        computed = [name for name in others if _is_quantized_convolution(graph, name)]
         if any(found) and computed:
             yield *_label(node), f"'{computed[0]}' is not quantized"
 
 
-def _is_quantized_convolution(subject: Subject, name: str) -> bool:
-    maker = subject.makers.get(name)
-    quantized = maker is not None and any(subject.is_dequantized(i) for i in maker.input)
+def _is_quantized_convolution(graph: CheckedGraph, name: str) -> bool:
+    maker = graph.makers.get(name)
+    quantized = maker is not None and any(graph.is_dequantized(i) for i in maker.input)
     return quantized and maker is not None and maker.op_type in _WEIGHTED
 
 
-CHECKS: dict[str, Callable[[Subject, Mapping[str, Any]], Iterator[Breach]]] = {
+CHECKS: dict[str, Callable[[CheckedGraph, Mapping[str, Any]], Iterator[Breach]]] = {
     check.__name__: check
     for check in (
         opset,

@@ -159,9 +159,9 @@ class MixtureDenoiser(nn.Module):
     def _unknown(self, products: Tensor) -> Tensor:
         """The mean squared error of the expected image at every step, for images drawn from the mixture."""
         generator = torch.Generator().manual_seed(0)
-        asked = products[torch.randint(len(products), (_DRAWN,), generator=generator)]
+        chosen = products[torch.randint(len(products), (_DRAWN,), generator=generator)]
         owners = torch.arange(len(self.means)) // self.components
-        weights = torch.where(owners == asked[:, None], self.log_weights.exp(), 0.0)
+        weights = torch.where(owners == chosen[:, None], self.log_weights.exp(), 0.0)
         kinds = torch.multinomial(weights, 1, generator=generator)[:, 0]
         shape = (_DRAWN, *self.mean.shape)
         image = self.means[kinds] + self.powers[kinds].sqrt() * torch.randn(shape, generator=generator)
@@ -170,7 +170,7 @@ class MixtureDenoiser(nn.Module):
         tried = np.unique(np.searchsorted(ratio, np.linspace(ratio[0], ratio[-1], _STEPS_TRIED)))
         errors = []
         for left in self.left[tried].view(-1, 1, 1, 1):
-            expected = self._expected(left.sqrt() * image + (1 - left).sqrt() * noise, left[None], asked)
+            expected = self._expected(left.sqrt() * image + (1 - left).sqrt() * noise, left[None], chosen)
             errors.append(float((expected - image).square().mean()))
         return torch.from_numpy(np.exp(np.interp(ratio, ratio[tried], np.log(errors)))).float()
 

@@ -70,9 +70,9 @@ def draw_images(
     extra = strength.to(device=x_t.device, dtype=x_t.dtype).view(-1, 1, 1, 1)
     for number in reversed(range(len(process))):
         step = torch.full((len(noise),), number, dtype=torch.int64, device=x_t.device)
-        told = torch.full_like(step, int(process.timesteps[number]))
-        output = denoiser(x_t, told).float()
-        pull = torch.zeros_like(x_t) if guide is None else guide_scale * guide(x_t, told)
+        timestep = torch.full_like(step, int(process.timesteps[number]))
+        output = denoiser(x_t, timestep).float()
+        pull = torch.zeros_like(x_t) if guide is None else guide_scale * guide(x_t, timestep)
         mean, deviation = take_step(process, x_t, output, step, pull, extra)
         x_t = mean + deviation * noise.draw() if number else mean
     return x_t.clamp(-1, 1)

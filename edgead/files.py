@@ -9,6 +9,7 @@ import json
 import os
 import secrets
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -16,6 +17,7 @@ from typing import Any, BinaryIO
 from edgead.errors import EdgeadError
 
 _CHUNK = 1 << 20
+_LOCK_SECONDS = 0.1  # between two tries, where the system cannot wait for a lock
 
 
 def file_hash(path: Path, kind: str = "sha256") -> str:
@@ -110,3 +112,30 @@ def _remedy(refusal: OSError) -> str:
     if refusal.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return "Free space on that disk, or write to another; nothing was left behind."
     return "Check that the folder exists and may be written to; nothing was left behind."
+
+
+def lock_file(descriptor: int, *, wait: bool = False) -> None:
+    """Hold an open file for this process until it is closed; the system lets go when the process ends.
+
+    Raises OSError where another process holds it, or waits for that one.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows; not yet tried there
+        _lock_on_windows(descriptor, wait=wait)
+    else:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+
+
+def _lock_on_windows(descriptor: int, *, wait: bool) -> None:
+    import msvcrt
+
+    while True:
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+        except OSError:
+            if not wait:
+                raise
+            time.sleep(_LOCK_SECONDS)
+        else:
+            return

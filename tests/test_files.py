@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import resource
+import sys
+import threading
+import types
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from edgead.errors import DataError, EdgeadError
-from edgead.files import whole_file, write_bytes, write_json
+from edgead.files import lock_file, whole_file, write_bytes, write_json
 
 
 @pytest.fixture
@@ -73,3 +76,33 @@ def test_json_is_sorted_and_finite(tmp_path: Path) -> None:
     assert (tmp_path / "a").read_text() == '{\n  "a": [\n    2.5\n  ],\n  "b": 1\n}\n'
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json(tmp_path / "a", {"b": float("nan")})
+
+
+@pytest.mark.parametrize("has_fcntl", [True, False])
+def test_a_file_is_held_by_one_and_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_fcntl: bool
+):
+    """Without fcntl, as on Windows, the lock is msvcrt's, of which a double stands in here."""
+    held: set[int] = set()
+
+    def locking(file: int, mode: int, length: int) -> None:
+        if held - {file}:
+            raise OSError("locked")
+        held.add(file)
+
+    if not has_fcntl:
+        monkeypatch.setitem(sys.modules, "fcntl", None)
+        monkeypatch.setitem(sys.modules, "msvcrt", types.SimpleNamespace(locking=locking, LK_NBLCK=2))
+    first, second = (os.open(tmp_path / "lock", os.O_RDWR | os.O_CREAT) for _ in range(2))
+    lock_file(first)
+    with pytest.raises(OSError, match=r"locked|unavailable"):
+        lock_file(second)
+    waiting = threading.Thread(target=lock_file, args=(second,), kwargs={"wait": True})
+    waiting.start()
+    waiting.join(0.3)
+    assert waiting.is_alive()
+    os.close(first)
+    held.discard(first)
+    waiting.join(10)
+    assert not waiting.is_alive()
+    os.close(second)

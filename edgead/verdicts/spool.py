@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgead.errors import EdgeadError
+from edgead.files import lock_file
 from edgead.verdicts.sinks import append_whole
 
 _SEGMENT_BYTES = 2**17
@@ -132,24 +133,13 @@ def _lock(path: Path) -> int:
     """
     file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        _lock_file(file)
+        lock_file(file)
     except OSError as error:
         os.close(file)
         raise EdgeadError(
             f"{path.parent}: another process keeps its verdicts there. Name another folder, or end that one."
         ) from error
     return file
-
-
-def _lock_file(file: int) -> None:
-    try:
-        import fcntl
-    except ImportError:  # Windows; not yet tried there
-        import msvcrt
-
-        msvcrt.locking(file, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-    else:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _read(path: Path) -> list[bytes]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import hashlib
 import json
 import os
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from edgead.errors import EngineError
-from edgead.files import CACHE_ADVICE, cache_folder, write_bytes
+from edgead.files import CACHE_ADVICE, cache_folder, lock_file, write_bytes
 
 _MAGIC = b"edgead engine 1\n"
 _MAX_HEADER = 2**16
@@ -116,11 +115,11 @@ class EngineCache:
         """
         path = self.folder / f"{key.file_name}.lock"
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             raise EngineError(f"{path}: cannot be opened ({error.strerror}). {CACHE_ADVICE}") from error
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            lock_file(descriptor, wait=True)
             yield
         finally:
             os.close(descriptor)

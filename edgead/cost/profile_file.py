@@ -1,4 +1,4 @@
-"""A profile with what was measured in it, as TOML."""
+"""A profile with what was measured in it, as TOML: one line for each network, which tomli-w cannot write."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Downloads with resume and a hash, and unpacks archives without letting one write outside its folder."""
+"""Downloads with resume and a hash, and unpacks archives without letting one write outside its folder.
+
+Not by pooch, which begins an interrupted download again: data sets have gigabytes.
+"""
 
 from __future__ import annotations
 

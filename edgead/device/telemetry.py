@@ -2,6 +2,7 @@
 
 Files only, no program and no root: thermal zones, hwmon (the power rails of a Jetson as well, which are what
 tegrastats shows), cpufreq, RAPL, devfreq, /proc. A source that is not there is left out, never guessed.
+psutil reads neither rails nor throttling, and would be one more compiled package on the line's PC.
 """
 
 from __future__ import annotations

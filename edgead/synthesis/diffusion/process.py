@@ -2,7 +2,8 @@
 
 Symbols of the papers: beta_t is the variance that step t adds, abar_t the share of the image's variance
 that is left after it, beta~_t the variance of the step back when the image is known. Everything is kept in
-float64 and cast where it meets the images.
+float64 and cast where it meets the images. diffusers' schedulers draw with the same numbers (tests hold ours
+to them), but the loss of a learnt variance needs the Gaussians themselves, which they do not give.
 """
 
 from __future__ import annotations

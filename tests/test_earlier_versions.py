@@ -39,6 +39,14 @@ def test_its_manifest_is_brought_to_the_names_of_today():
     assert {"budgets", "residual", "residuals"}.isdisjoint(manifest.config)
 
 
+def test_its_latency_is_predicted():
+    pytest.importorskip("torch")
+    from edgead.cost.bundle_prediction import predict_bundle
+
+    manifest = read_bundle(KEPT / "realnet.edgead").manifest
+    assert predict_bundle(manifest, target="jetson-orin", threads=1)["ms"] > 0
+
+
 def test_every_earlier_schema_has_a_way_to_the_present_one():
     assert sorted(MIGRATIONS) == list(range(1, SCHEMA_VERSION))
 

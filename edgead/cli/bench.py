@@ -177,7 +177,7 @@ def _pictures(arguments: tuple[str, ...], bundle: Bundle) -> Images:
 
 def _predicted(bundle: Bundle, report: dict[str, Any], target: str | None) -> dict[str, Any]:
     """The prediction with the engine's measured p50; after the measurement, for it loads other libraries."""
-    from edgead.cli.bench_prediction import predict_bundle
+    from edgead.cost.bundle_prediction import predict_bundle
 
     chosen = report["engine"].get("inference_num_threads") or report["machine"]["usable_cores"]
     prediction = predict_bundle(bundle.manifest, target=target, threads=int(chosen))

@@ -12,7 +12,14 @@ from edgead.models.backbones.base import STAGES, FeatureInfo
 from edgead.records import record_from
 
 # Names that fields had in earlier runs, bundles, plans and measurements.
-RENAMED_FIELDS = {"budgets": "channels", "residual": "residual_kind", "residuals": "residual_count"}
+_RENAMED_FIELDS = {"budgets": "channels", "residual": "residual_kind", "residuals": "residual_count"}
+# The memory banks of networks before the fields that say otherwise: one of joined stages, plain distances.
+BANKS_BEFORE: Mapping[str, object] = {
+    "bank_density": False,
+    "detail_stages": [],
+    "detail_size": 2048,
+    "detail_stride": 1,
+}
 C = TypeVar("C", bound="ModelConfig")
 
 
@@ -20,6 +27,7 @@ class ModelConfig(abc.ABC):
     """Everything that decides the shape of a network. Subclasses are frozen dataclasses with these fields."""
 
     family: ClassVar[str]  # the name that runs and bundles keep
+    added_fields: ClassVar[Mapping[str, object]] = {}  # of later versions: what networks before them have
     title: ClassVar[str]  # the name in texts
 
     backbone: str
@@ -82,8 +90,13 @@ class ModelConfig(abc.ABC):
     def from_json(cls: type[C], content: Any) -> C:
         """Read what `to_json` wrote, in earlier versions too; DataError for unknown or missing fields."""
         if isinstance(content, Mapping):
-            content = {RENAMED_FIELDS.get(name, name): value for name, value in content.items()}
+            content = cls.current_fields(content)
         return record_from(cls, content, origin=f"configuration of a model of {cls.title}", complete=True)
+
+    @classmethod
+    def current_fields(cls, content: Mapping[str, Any]) -> dict[str, Any]:
+        """The fields of a configuration of any version, by the names of today and with those added since."""
+        return {**cls.added_fields, **{_RENAMED_FIELDS.get(name, name): v for name, v in content.items()}}
 
     def _check_stages_of(self, *names: str) -> None:
         """Refuse fields with stages that the network does not have."""

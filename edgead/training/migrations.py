@@ -1,4 +1,7 @@
-"""run.json of earlier schema versions, brought to the current one step by step."""
+"""run.json of earlier schema versions, brought to the current one step by step.
+
+What earlier versions did not say of a network, its configuration adds (`added_fields`).
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from edgead.errors import DataError
-from edgead.models.config import RENAMED_FIELDS
+from edgead.models.realnet.config import RealNetConfig
 from edgead.models.scoring.rule import HIGHEST
 from edgead.synthesis.subtle import SubtleSource
 
@@ -15,10 +18,6 @@ SCHEMA_VERSION = 5
 # Settings that later runs of version 1 wrote only where they differed from these.
 _UNWRITTEN = {"foreground": True, "balanced": True, "anomaly_set": None}
 _UNGROUPED = "image"  # settings.group_by: their splits were by image
-_PLAIN_BANK = {"bank_density": False}
-_NO_DETAILS = {"detail_stages": [], "detail_size": 2048}  # networks before schema 3 have one bank alone
-_NO_IMAGE_LOSS = {"image_weight": 0.0}  # of RealNet before schema 4
-_EVERY_PLACE = {"detail_stride": 1}  # detail banks before schema 5
 _BY_BANK = ("distances", "pooled_distances")  # scales: one for each bank since schema 3
 _SOURCES = {"near": SubtleSource.name}
 _WEIGHTS = ("top_share", "map_weights", "score_weights")
@@ -28,7 +27,6 @@ _SCALES = ("residuals", "logits", "distances", "pooled_logits", "pooled_residual
 def _version_2(content: Mapping[str, Any]) -> dict[str, Any]:
     """Every setting is written; the scales of the score and of each product have a record of their own."""
     settings = {**_UNWRITTEN, "group_by": _UNGROUPED, **content["settings"]}
-    settings["model"] = {**_PLAIN_BANK, **settings["model"]}
     roots, threshold = content["data_root"], content["threshold"]
     settings["synthesis"] = {_SOURCES.get(name, name): w for name, w in settings["synthesis"].items()}
     others = {name: value for name, value in content.items() if name != "data_root"}
@@ -53,15 +51,14 @@ def _rule_of_version_2(rule: Mapping[str, Any]) -> dict[str, Any]:
 
 def _version_3(content: Mapping[str, Any]) -> dict[str, Any]:
     """A network may have several memory banks; their scales are lists."""
-    settings = {**content["settings"], "model": {**_NO_DETAILS, **content["settings"]["model"]}}
-    banks = int(bool(settings["model"]["bank_stages"]))
+    banks = int(bool(content["settings"]["model"]["bank_stages"]))
     rule = content["rule"]
     rule = {
         **rule,
         "scales": _by_bank(rule["scales"], banks),
         "products": [_by_bank(own, banks) for own in rule["products"]],
     }
-    return {**content, "settings": settings, "rule": rule}
+    return {**content, "rule": rule}
 
 
 def _by_bank(scales: Mapping[str, Any], banks: int) -> dict[str, Any]:
@@ -69,29 +66,21 @@ def _by_bank(scales: Mapping[str, Any], banks: int) -> dict[str, Any]:
 
 
 def _version_4(content: Mapping[str, Any]) -> dict[str, Any]:
-    """RealNet has a loss of whole images; several trainings may hold out the groups in turn."""
-    settings = {"folds": 1, **content["settings"]}
-    return {**content, "settings": {**settings, "model": _with_image_loss(settings["model"])}}
-
-
-def _with_image_loss(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {**(_NO_IMAGE_LOSS if "discriminator" in config else {}), **config}
+    """Several trainings may hold out the groups in turn."""
+    return {**content, "settings": {"folds": 1, **content["settings"]}}
 
 
 def _version_5(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Good images may be augmented; a detail bank may be compared with every second place alone."""
-    settings = {"augment": "none", **content["settings"]}
-    return {**content, "settings": {**settings, "model": {**_EVERY_PLACE, **settings["model"]}}}
+    """Good images may be augmented."""
+    return {**content, "settings": {"augment": "none", **content["settings"]}}
 
 
 def current_allocation(content: Any) -> Any:
     """The plan of plan.json, which runs of version 1 have, as an allocation: fields were renamed."""
     if not isinstance(content, Mapping) or not isinstance(content.get("config"), Mapping):
         return content
-    config = {RENAMED_FIELDS.get(name, name): value for name, value in content["config"].items()}
-    config = _with_image_loss({**_PLAIN_BANK, **_NO_DETAILS, **_EVERY_PLACE, **config})
     named = {_ALLOCATION_FIELDS.get(name, name): value for name, value in content.items()}
-    return {**named, "config": config}
+    return {**named, "config": RealNetConfig.current_fields(content["config"])}
 
 
 _ALLOCATION_FIELDS = {"stage_bits": "stage_information"}

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from edgead.cli import main
-from edgead.cli.bench_prediction import predict_bundle
+from edgead.cost.bundle_prediction import predict_bundle
 from edgead.cost.measure import TimedModel, measure_models
 from edgead.cost.probes import make_probes
 from edgead.cost.profile_file import profile_with_table

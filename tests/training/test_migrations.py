@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from edgead.errors import DataError
+from edgead.models.config import ModelConfig
 from edgead.models.scoring.rule import ScoreRule
 from edgead.synthesis.subtle import SubtleSource
 from edgead.training.migrations import MIGRATIONS, SCHEMA_VERSION, current_run
@@ -50,11 +51,17 @@ def test_settings_of_version_1():
     assert list(found.synthesis) == list(mix)  # what is drawn depends on the order
 
 
-def test_models_of_version_3_had_no_loss_of_images():
-    for config, added in ((CONFIG, {"image_weight": 0.0}), (INVAD_CONFIG, {})):
-        model = {name: value for name, value in config.to_json().items() if name != "image_weight"}
-        old = {"schema_version": 3, "settings": {**settings().to_json(), "model": model}}
-        assert current_run(old, origin="run.json")["settings"]["model"] == {**model, **added}
+@pytest.mark.parametrize("config", [CONFIG, INVAD_CONFIG], ids=["realnet", "invad"])
+def test_networks_of_version_3_compared_every_place_and_had_no_loss_of_images(config: ModelConfig):
+    before = {"image_weight": 0.0, "detail_stride": 1}
+    model = {name: value for name, value in config.to_json().items() if name not in before}
+    old = {"schema_version": 3, "settings": {**settings().to_json(), "model": model}}
+    found = current_run(old, origin="run.json")["settings"]
+    assert found["augment"] == "none"
+    assert type(config).from_json(found["model"]).to_json() == {
+        **config.to_json(),
+        **{name: value for name, value in before.items() if name in config.to_json()},
+    }
 
 
 def test_each_good_image_of_version_1_was_a_group():

@@ -7,7 +7,7 @@ from typing import Any
 
 from edgead.errors import UnknownNameError, UsageError
 from edgead.models.backbones import feature_info
-from edgead.models.config import ModelConfig
+from edgead.models.config import BANKS_BEFORE, ModelConfig
 
 DECODERS = ("compact", "published")
 
@@ -17,6 +17,7 @@ class InvADConfig(ModelConfig):
     """Everything that decides the shape of an InvAD. Saved with a run."""
 
     family = "invad"
+    added_fields = BANKS_BEFORE
     title = "InvAD"
 
     backbone: str = "efficientnet_lite0"

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from edgead.errors import UnknownNameError, UsageError
 from edgead.models.backbones import feature_info
-from edgead.models.config import ModelConfig
+from edgead.models.config import BANKS_BEFORE, ModelConfig
 from edgead.models.realnet.parts import DISCRIMINATORS, RECONSTRUCTIONS, RESIDUALS
 
 
@@ -18,6 +18,7 @@ class RealNetConfig(ModelConfig):
     """Everything that decides the shape of a RealNet. Saved with a run; the paper's m_k are `channels`."""
 
     family = "realnet"
+    added_fields: ClassVar[Mapping[str, object]] = {**BANKS_BEFORE, "image_weight": 0.0}
     title = "RealNet"
 
     backbone: str = "efficientnet_lite0"

@@ -1,4 +1,4 @@
-"""What was to be expected of a bundle on this machine, beside what `edgead bench` measured."""
+"""The predicted latency of a bundle on this machine, for `edgead bench` to put beside the measured one."""
 
 from __future__ import annotations
 

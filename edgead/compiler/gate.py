@@ -1,14 +1,19 @@
-"""The accuracy gate: what INT8 costs, which layers cost it, and the refusal when it is too much."""
+"""The accuracy gate: what INT8 costs, which layers cost it, and the refusal when it is too much.
+
+A drop of image AUROC on a few hundred images is uncertain by a multiple of what a recipe allows. A model is
+refused where the drop is above the limit by more than that, not where chance can have made it.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from edgead.compiler.calibration import PreparedImage
 from edgead.compiler.distances import distance_operations
@@ -17,12 +22,14 @@ from edgead.compiler.recipe import GateSpec
 from edgead.errors import AccuracyGateError, CompileError
 from edgead.evaluation import evaluator
 from edgead.map_and_score import MapAndScore
-from edgead.metrics import GATED, Figures
+from edgead.metrics import GATED, IMAGE_AUROC, Figures
 
 Answering: TypeAlias = "Callable[[bytes, Sequence[PreparedImage]], list[MapAndScore]]"
 # Metric -> the limit of its drop in a recipe.
 _LIMITED = {metric.key: f"max_drop_{metric.key}" for metric in GATED}
 _NAMED_LAYERS = 5
+_ERRORS = 1.645  # standard errors that a drop may be above its limit by chance: 95 % of one side
+_MOST_BY_CHANCE = 0.05  # above its limit; a larger drop is refused, however few the images
 _IMAGES_PER_LAYER = (
     12  # a rough ranking: on a network of 108 operations the errors of the first twelve were 9 to 15 %
 )
@@ -48,11 +55,18 @@ class GateResult:
     figures: Figures
     reverted: tuple[LayerCost, ...] = ()
     tries: int = 0
+    errors: Mapping[str, float] = field(
+        default_factory=dict
+    )  # standard error of a metric's drop, where known
 
     @property
     def drops(self) -> dict[str, float]:
         """Float minus INT8 of each limited metric."""
         return drops(self.float_figures, self.figures)
+
+    def excess(self, spec: GateSpec) -> float:
+        """By how much its worst drop is over the limit, beyond chance."""
+        return excess(self.drops, spec, self.errors)
 
 
 def measure(answers: Sequence[MapAndScore], images: Sequence[PreparedImage]) -> Figures:
@@ -81,9 +95,31 @@ def drops(before: Figures, after: Figures) -> dict[str, float]:
     return result
 
 
-def excess(found: dict[str, float], spec: GateSpec) -> float:
-    """By how much the worst drop is over its limit; zero or less is accepted."""
-    return max((drop - getattr(spec, _LIMITED[name]) for name, drop in found.items()), default=-math.inf)
+def excess(found: Mapping[str, float], spec: GateSpec, errors: Mapping[str, float] | None = None) -> float:
+    """By how much the worst drop is over its limit, beyond chance; zero or less is accepted."""
+    room = {name: min(_ERRORS * error, _MOST_BY_CHANCE) for name, error in (errors or {}).items()}
+    over = (drop - getattr(spec, _LIMITED[name]) - room.get(name, 0.0) for name, drop in found.items())
+    return max(over, default=-math.inf)
+
+
+def auroc_drop_error(before: Sequence[float], after: Sequence[float], is_anomalous: Sequence[bool]) -> float:
+    """The standard error of the difference of two image AUROC on the same images (DeLong et al. 1988).
+
+    before, after: the scores of two models. The images vary, and what both models get wrong alike cancels.
+    """
+    labels = np.asarray(is_anomalous, bool)
+    wins = [_wins(np.asarray(scores, np.float64), labels) for scores in (before, after)]
+    variance = 0.0
+    for axis in (1, 0):  # over the anomalous images, over the good ones
+        gaps = wins[0].mean(axis=axis) - wins[1].mean(axis=axis)
+        variance += float(gaps.var(ddof=1)) / len(gaps) if len(gaps) > 1 else math.inf
+    return math.sqrt(variance)
+
+
+def _wins(scores: NDArray[np.float64], labels: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Anomalous x good: 1 where the anomalous image has the higher score, 1/2 where they tie."""
+    gaps = scores[labels][:, None] - scores[~labels][None]
+    return np.asarray((np.sign(gaps) + 1) / 2)
 
 
 def pass_gate(
@@ -102,29 +138,39 @@ def pass_gate(
     """
     _check_judges(images)
     before = measure(float_answers, images)
-    result = GateResult(quantized, before, _judged(quantized, images, float_answers, answer))
-    if excess(result.drops, spec) <= 0:
+    result = _judged(quantized, before, images, float_answers, answer)
+    if result.excess(spec) <= 0:
         return result
     costs = layer_costs(quantized, original, images=images, float_answers=float_answers, answer=answer)
     best = result
     for attempt in range(1, spec.tries + 1):
         chosen = costs[: 2 ** (attempt - 1)]
         model = revert_operations(quantized, original, [cost.name for cost in chosen])
-        figures = _judged(model, images, float_answers, answer)
-        found = GateResult(model, before, figures, tuple(chosen), attempt)
-        if excess(found.drops, spec) <= 0:
+        found = _judged(model, before, images, float_answers, answer)
+        found = replace(found, reverted=tuple(chosen), tries=attempt)
+        if found.excess(spec) <= 0:
             return found
-        best = min(best, found, key=lambda item: excess(item.drops, spec))
+        best = min(best, found, key=lambda item: item.excess(spec))
         if len(chosen) == len(costs):
             break
     raise AccuracyGateError(_refusal(result, best, costs, spec))
 
 
 def _judged(
-    model: bytes, images: Sequence[PreparedImage], float_answers: Sequence[MapAndScore], answer: Answering
-) -> Figures:
+    model: bytes,
+    before: Figures,
+    images: Sequence[PreparedImage],
+    float_answers: Sequence[MapAndScore],
+    answer: Answering,
+) -> GateResult:
     answers = answer(model, images)
-    return measure(answers, images) | {"map_correlation": map_correlation(float_answers, answers)}
+    figures = measure(answers, images) | {"map_correlation": map_correlation(float_answers, answers)}
+    error = auroc_drop_error(
+        [one.score for one in float_answers],
+        [one.score for one in answers],
+        [item.is_anomalous for item in images],
+    )
+    return GateResult(model, before, figures, errors={IMAGE_AUROC.key: error})
 
 
 def _check_judges(images: Sequence[PreparedImage]) -> None:
@@ -179,12 +225,24 @@ def _refusal(first: GateResult, best: GateResult, costs: Sequence[LayerCost], sp
     )
 
 
+def drops_text(result: GateResult) -> str:
+    """The drop of each limited metric, and by how much chance can have changed it."""
+    return ", ".join(
+        f"{name} {drop:+.4f}{_uncertain(result.errors.get(name))}" for name, drop in result.drops.items()
+    )
+
+
 def _losses(result: GateResult) -> str:
     found = result.drops
     return " and ".join(
-        f"{name} loses {drop:.4f} ({_text(result.float_figures[name])} to {_text(result.figures[name])})"
+        f"{name} loses {drop:.4f}{_uncertain(result.errors.get(name))} "
+        f"({_text(result.float_figures[name])} to {_text(result.figures[name])})"
         for name, drop in found.items()
     )
+
+
+def _uncertain(error: float | None) -> str:
+    return "" if error is None else f" +- {_ERRORS * error:.4f}"
 
 
 def _text(value: float | None) -> str:

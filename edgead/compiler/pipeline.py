@@ -29,7 +29,7 @@ from edgead.bundle import (
 from edgead.compiler.answers import answers_of_engine, answers_of_onnx
 from edgead.compiler.calibration import PreparedImage, calibration_list, check_apart, image_sizes
 from edgead.compiler.export import check_parity, onnx_from_model, torch_answers
-from edgead.compiler.gate import GateResult, drops, map_correlation, measure, pass_gate
+from edgead.compiler.gate import GateResult, drops, drops_text, map_correlation, measure, pass_gate
 from edgead.compiler.graph import describe_graph
 from edgead.compiler.half import half_onnx_from_onnx
 from edgead.compiler.preparation import Preparation, preparation_for
@@ -339,7 +339,6 @@ def _versions() -> dict[str, str]:
 
 
 def _gate_comparison(result: GateResult) -> str:
-    lost = ", ".join(f"{name} {drop:+.4f}" for name, drop in result.drops.items())
     correlation = result.figures["map_correlation"]
     back = f", {len(result.reverted)} operations back in float" if result.reverted else ""
-    return f"drop {lost}; maps correlate {correlation:.4f} with the float model's{back}"
+    return f"drop {drops_text(result)}; maps correlate {correlation:.4f} with the float model's{back}"

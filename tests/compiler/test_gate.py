@@ -5,12 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 from standin import SIZE, EdgeDetector
 
 from edgead.compiler.answers import answers_of_onnx
 from edgead.compiler.calibration import PreparedImage
 from edgead.compiler.export import onnx_from_model, torch_answers
-from edgead.compiler.gate import drops, excess, map_correlation, measure
+from edgead.compiler.gate import auroc_drop_error, drops, excess, map_correlation, measure
 from edgead.compiler.pipeline import ImageSets, Provenance, compile_model
 from edgead.compiler.quantize import int8_onnx_from_onnx
 from edgead.compiler.recipe import GateSpec, QuantizationSpec, Recipe
@@ -87,6 +88,34 @@ def test_figures_of_a_perfect_map_are_perfect(images: ImageSets) -> None:
 )
 def test_the_worst_drop_counts(before: dict, after: dict, expected: float) -> None:
     assert excess(drops(before, after), GateSpec()) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("noise", [0.1, 0.6])
+def test_the_error_of_a_drop_is_that_of_drawing_the_images_again(noise: float) -> None:
+    generator = np.random.default_rng(0)
+
+    def drawn(good: int, anomalous: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        labels = np.arange(good + anomalous) >= good
+        before = generator.normal(labels * 1.0, 1.0)
+        return before, before + generator.normal(0, noise, len(labels)), labels
+
+    found = [roc_auc_score(y, a) - roc_auc_score(y, b) for a, b, y in (drawn(60, 90) for _ in range(600))]
+    stated = np.mean([auroc_drop_error(*drawn(60, 90)) for _ in range(100)])
+    assert stated == pytest.approx(np.std(found), rel=0.15)
+
+
+def test_equal_scores_have_a_certain_drop_and_a_single_image_none() -> None:
+    scores, labels = [0.1, 0.4, 0.3, 0.9], [False, False, True, True]
+    assert auroc_drop_error(scores, scores, labels) == 0
+    assert auroc_drop_error(scores[1:], scores[1:], labels[1:]) == np.inf
+
+
+@pytest.mark.parametrize(
+    ("drop", "error", "passes"),
+    [(0.0075, 0.004, True), (0.0075, 0.001, False), (0.04, 1.0, True), (0.06, np.inf, False)],
+)
+def test_a_drop_that_chance_can_have_made_is_no_loss(drop: float, error: float, passes: bool) -> None:
+    assert (excess({"image_auroc": drop}, GateSpec(), {"image_auroc": error}) <= 0) == passes
 
 
 def test_maps_correlate_with_themselves_alone(original: bytes, images: ImageSets) -> None:

@@ -121,6 +121,8 @@ def test_several_accumulators_equal_one():
     for i, (anomaly_map, mask) in enumerate(zip(maps, masks, strict=True)):
         parts[i % 2].add(anomaly_map, mask)
     together, alone = pixel_metrics(parts), accumulated(maps, masks)
+    for part in parts:
+        part.close()
     for name in PixelMetrics.__dataclass_fields__:
         assert getattr(together, name) == pytest.approx(getattr(alone, name), abs=1e-12)
 
@@ -142,11 +144,11 @@ def test_memory_is_bounded(monkeypatch):
 
 def test_compute_may_be_called_between_adds():
     maps, masks = random_case(9)
-    accumulator = PixelAccumulator(run_length=300)
-    for anomaly_map, mask in zip(maps, masks, strict=True):
-        accumulator.add(anomaly_map, mask)
-        accumulator.compute()
-    assert accumulator.compute() == accumulated(maps, masks, run_length=300)
+    with PixelAccumulator(run_length=300) as accumulator:
+        for anomaly_map, mask in zip(maps, masks, strict=True):
+            accumulator.add(anomaly_map, mask)
+            accumulator.compute()
+        assert accumulator.compute() == accumulated(maps, masks, run_length=300)
 
 
 MASK = np.zeros((10, 10), bool)

@@ -180,6 +180,8 @@ def test_several_accumulators_are_one_class():
     assert list(vars(together).values()) == pytest.approx(list(vars(alone).values()), abs=1e-12)
     assert math.isnan(threshold_metrics(parts, exact=False).exact_f1)
     assert pixel_metrics(parts).iou_max <= 1
+    for part in parts:
+        part.close()
 
 
 def test_a_part_takes_the_highest_of_its_views():

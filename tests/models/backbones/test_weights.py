@@ -51,7 +51,6 @@ def server(tmp_path: Path) -> Iterator[tuple[str, Path]]:
         thread.start()
         yield f"http://127.0.0.1:{running.server_port}", folder
         running.shutdown()
-        running.server_close()
         thread.join()
 
 

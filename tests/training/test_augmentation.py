@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from edgead.cli import main
 from edgead.errors import UnknownNameError, UsageError
+from edgead.learning.progress import Progress
 from edgead.models.backbones import build_backbone
 from edgead.training.augmentation import Augmentation, augmented, find_augmentation, is_augmented
 from edgead.training.settings import TrainSettings
+from edgead.training.train import train
+from tests.training.small_training import draw_good, settings
 
 SIDE = 64
 
@@ -133,3 +140,43 @@ def test_a_part_with_a_top_may_not():
     found = find_augmentation(parts[:16], parts[16:], backbone, seed=0)
     assert not found.flip_y
     assert found.light
+
+
+def test_a_training_says_what_it_found_and_is_the_same_when_told(tmp_path: Path):
+    data = draw_good(tmp_path / "parts")
+    found = train(data, tmp_path / "found", settings=settings(augment="auto"))
+    assert found is not None
+    change = Augmentation.from_text(found.settings.augment)
+    assert change.light  # good parts of this drawing differ in light
+    named = train(data, tmp_path / "named", settings=settings(augment=found.settings.augment))
+    without = train(data, tmp_path / "without", settings=settings())
+    assert named is not None
+    assert without is not None
+    assert named.hashes["weights"] == found.hashes["weights"] != without.hashes["weights"]
+    assert without.settings.augment == "none"
+
+
+def test_a_training_with_copies_goes_on_to_the_same_weights(tmp_path: Path):
+    data, out = draw_good(tmp_path / "parts"), tmp_path / "stopped"
+    whole = train(data, tmp_path / "whole", settings=settings(augment="auto"))
+
+    def stop(progress: Progress) -> None:
+        if progress.stage == "training" and progress.step == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(data, out, settings=settings(augment="auto"), on_progress=stop)
+    again = train(data, out, settings=settings(augment="auto"))
+    assert whole is not None
+    assert again is not None
+    assert again.hashes["weights"] == whole.hashes["weights"]
+
+
+@pytest.mark.parametrize("text", ["turn", "shift=2"])
+def test_the_command_says_what_is_wrong(tmp_path: Path, text: str):
+    data = draw_good(tmp_path / "parts")
+    command = ["train", str(data), "--out", str(tmp_path / "run"), "--augment", text]
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 2
+    assert "augmentation" in result.output
+    assert not (tmp_path / "run").exists()

@@ -13,6 +13,7 @@ from edgead.cli.bench_print import print_comparison, print_run, write_page
 from edgead.cli.options import engine_option, json_option, threads_option, write_json
 from edgead.cli.progress import progress_share
 from edgead.errors import DeadlineError, UsageError
+from edgead.installation import how_to_install
 
 if TYPE_CHECKING:
     import numpy as np
@@ -177,8 +178,11 @@ def _pictures(arguments: tuple[str, ...], bundle: Bundle) -> Images:
 
 def _predicted(bundle: Bundle, report: dict[str, Any], target: str | None) -> dict[str, Any]:
     """The prediction with the engine's measured p50; after the measurement, for it loads other libraries."""
-    from edgead.cost.bundle_prediction import predict_bundle
-
-    chosen = report["engine"].get("inference_num_threads") or report["machine"]["usable_cores"]
-    prediction = predict_bundle(bundle.manifest, target=target, threads=int(chosen))
+    try:
+        from edgead.cost.bundle_prediction import predict_bundle
+    except ModuleNotFoundError as error:  # the runtime alone, or without the training libraries
+        prediction: dict[str, Any] = {"missing": f"predicting needs {error.name}: {how_to_install('train')}"}
+    else:
+        chosen = report["engine"].get("inference_num_threads") or report["machine"]["usable_cores"]
+        prediction = predict_bundle(bundle.manifest, target=target, threads=int(chosen))
     return {**prediction, "measured_ms": report["stages_ns"]["engine"]["p50"] / 1e6}

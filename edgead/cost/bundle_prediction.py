@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from edgead.bundle import Manifest
+from edgead.cost.measure import measured_on
+from edgead.cost.predict import cost_model, target_table
 from edgead.errors import EdgeadError, UnknownNameError
-from edgead.installation import how_to_install
-
-if TYPE_CHECKING:
-    from edgead.bundle import Manifest
+from edgead.models.realnet.config import RealNetConfig
+from edgead.profiles.target import read_target
 
 
 def predict_bundle(manifest: Manifest, *, target: str | None, threads: int) -> dict[str, Any]:
     """The prediction as plain values: "ms", "basis", "relative_error", "notes"; or "missing", which says why.
 
-    Without a target, the bundle's own. A prediction needs the training libraries; a machine without them
-    measures all the same. Raises EdgeadError for a target that was named and cannot be used.
+    Without a target, the bundle's own. Raises EdgeadError for a target that was named and cannot be used.
     """
-    try:
-        from edgead.cost.predict import cost_model, target_table
-        from edgead.models.realnet.config import RealNetConfig
-    except ModuleNotFoundError as error:
-        return {"missing": f"predicting needs {error.name}: {how_to_install('train')}"}
-    from edgead.cost.measure import measured_on
-    from edgead.profiles.target import read_target
-
     if manifest.family != RealNetConfig.family or manifest.config.get("reconstruction") != "compact":
         return {"missing": "costs are known of RealNets of compact parts alone"}
     try:

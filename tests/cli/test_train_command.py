@@ -122,7 +122,7 @@ def test_too_few_images_fail_with_words(tmp_path: Path, count: int):
 def test_an_interrupted_training_says_that_it_goes_on(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    real = stage_progress._Lines.tell
+    real = stage_progress._Lines.report
 
     def interrupt(self: Any, progress: Progress) -> None:
         real(self, progress)
@@ -130,11 +130,11 @@ def test_an_interrupted_training_says_that_it_goes_on(
             raise KeyboardInterrupt
 
     arguments = [*SMALL[:-1], "102", "--out", tmp_path / "run"]
-    monkeypatch.setattr(stage_progress._Lines, "tell", interrupt)
+    monkeypatch.setattr(stage_progress._Lines, "report", interrupt)
     stopped = invoke(data, *arguments)
     assert stopped.exit_code == 1
     assert "the same command goes on" in stopped.stderr
-    monkeypatch.setattr(stage_progress._Lines, "tell", real)
+    monkeypatch.setattr(stage_progress._Lines, "report", real)
     done = invoke(data, *arguments)
     assert done.exit_code == 0, done.output
     assert "going on from step 100 of 102" in done.stderr

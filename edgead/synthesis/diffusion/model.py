@@ -143,13 +143,13 @@ def read_facts(folder: Path) -> ModelFile:
     if not path.exists() and (folder / CHECKPOINT_FILE).exists():
         raise DataError(f"The fit in {folder} has not ended. The same edgead synthesize fit goes on with it.")
     content = read_json(path, what="model of diffusion", advice="Make one with edgead synthesize fit.")
-    facts = record_from(ModelFile, content, origin=str(path), complete=True, advice="Fit again.")
-    if facts.schema_version != SCHEMA_VERSION:
+    version = content.get("schema_version") if isinstance(content, Mapping) else SCHEMA_VERSION
+    if version != SCHEMA_VERSION:
         raise DataError(
-            f"{path} has schema version {facts.schema_version!r}, this edgead reads {SCHEMA_VERSION}. Fit "
-            "again or use the version that wrote it."
+            f"{path} has schema version {version!r}, this edgead reads {SCHEMA_VERSION}. Fit again or use "
+            "the version that wrote it."
         )
-    return facts
+    return record_from(ModelFile, content, origin=str(path), complete=True, advice="Fit again.")
 
 
 def check_out(folder: Path) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path, PurePosixPath
 
@@ -217,9 +217,10 @@ class _Index(SetFacts):
 
 def _read_index(path: Path) -> tuple[SetFacts, tuple[SetImage, ...]]:
     content = read_json(path, what="index of a set", advice=_ADVICE)
-    index = record_from(_Index, content, origin=f"{path}, the index of a set", advice=_ADVICE)
-    if index.schema_version != SCHEMA_VERSION:
+    version = content.get("schema_version") if isinstance(content, Mapping) else SCHEMA_VERSION
+    if version != SCHEMA_VERSION:
         raise DataError(f"{path} has another schema version than {SCHEMA_VERSION}. {_ADVICE}")
+    index = record_from(_Index, content, origin=f"{path}, the index of a set", advice=_ADVICE)
     for image in index.images:
         place = PurePosixPath(image.file)
         if place.is_absolute() or ".." in place.parts or len(place.parts) != 2 or "\\" in image.file:

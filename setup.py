@@ -84,8 +84,8 @@ PARTS = (
 
 
 def version() -> str:
-    """The version of edgead/__init__.py, the one place where it stands."""
-    tree = ast.parse(Path(__file__).with_name("edgead").joinpath("__init__.py").read_text(encoding="utf-8"))
+    """The version of edgead/version.py, the one place where it stands."""
+    tree = ast.parse(Path(__file__).with_name("edgead").joinpath("version.py").read_text(encoding="utf-8"))
     (found,) = (
         node.value.value
         for node in tree.body

@@ -9,6 +9,8 @@ import importlib
 import logging
 from typing import TYPE_CHECKING, Any
 
+from edgead.version import __version__
+
 if TYPE_CHECKING:
     from edgead.api.functions import compile, evaluate, train
     from edgead.errors import EdgeadError
@@ -17,8 +19,6 @@ if TYPE_CHECKING:
     from edgead.runtime.line.buffer import LineBuffer
     from edgead.runtime.result import Region, Result
     from edgead.training.settings import TrainSettings
-
-__version__ = "0.2.0"
 
 __all__ = [
     "EdgeadError",

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from edgead import __version__
 from edgead.bundle import Manifest, ThresholdSpec
 from edgead.errors import UsageError
 from edgead.evaluation.evaluator import Predict, predictor_from_inspector, predictor_from_module
 from edgead.runtime.inspector import Inspector
 from edgead.runtime.inspector import open as open_bundle
+from edgead.version import __version__
 
 
 @dataclass(frozen=True, eq=False)

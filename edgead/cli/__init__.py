@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
-from edgead import __version__
 from edgead.errors import EdgeadError
 from edgead.installation import how_to_install
+from edgead.version import __version__
 
 # name -> "module: help". A command's file defines `command`; its libraries are imported inside the function,
 # so that --help of each works in any installation.

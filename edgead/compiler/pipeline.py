@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from edgead import __version__
 from edgead.bundle import (
     InputSpec,
     Manifest,
@@ -41,6 +40,7 @@ from edgead.errors import CompileError, UnknownNameError, UsageError
 from edgead.map_and_score import MapAndScore
 from edgead.profiles.target import Target
 from edgead.runtime.engines.base import HALF_MODEL
+from edgead.version import __version__
 
 MODEL_FILE = "model.onnx"
 _HALF_CORRELATION = 0.99  # of its maps with float's; ten bits of mantissa are far above it

@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 
-import edgead
 from edgead.bundle import InputSpec, Manifest, OutputSpec, draft_manifest
 from edgead.device.machine import cpu_model, usable_cores
 from edgead.errors import DataError, UsageError
 from edgead.runtime.engines import create_engine
 from edgead.runtime.engines.base import Engine
+from edgead.version import __version__
 
 # What a call is timed with. A machine that others use interrupts calls: with one thread, the processor time
 # is what a call takes when nobody does. It is no measure of an engine that works on another device.
@@ -99,7 +99,7 @@ def measured_on(engine: str, *, threads: int, clock: str) -> MeasuredOn:
     version = _version(engine)
     found.close()
     today = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
-    return MeasuredOn(edgead.__version__, engine, version, cpu_model(), usable_cores(), threads, clock, today)
+    return MeasuredOn(__version__, engine, version, cpu_model(), usable_cores(), threads, clock, today)
 
 
 def measure_models(

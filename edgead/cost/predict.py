@@ -8,7 +8,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import edgead
 from edgead.cost import compact_layers as parts
 from edgead.cost.analytic import PUBLISHED, AnalyticModel, memory_mb
 from edgead.cost.layers import Layer
@@ -18,6 +17,7 @@ from edgead.cost.table import MeasuredTable, TableModel, read_table
 from edgead.errors import UnknownNameError, UsageError
 from edgead.models.realnet.config import RealNetConfig
 from edgead.profiles.target import Target
+from edgead.version import __version__
 
 _VALUE_BYTES = {"int8": 1, "f16": 2, "bf16": 2, "f32": 4}
 _FILE_BYTES = {"int8": 1.06, "f32": 4.0, "f16": 2.0, "bf16": 2.0}  # a parameter; INT8 with scales and biases
@@ -157,7 +157,7 @@ def _read(content: object, origin: str) -> MeasuredTable:
 def table_notes(table: MeasuredTable) -> list[str]:
     """What has changed since the table was measured, as far as a machine that is not the device can tell."""
     before = table.measured_on
-    now = replace(before, edgead=edgead.__version__, engine_version=_installed(before))
+    now = replace(before, edgead=__version__, engine_version=_installed(before))
     changes = table.changes(now)
     cpu, threads = table.measured_on.cpu, table.measured_on.threads
     notes = [f"measured on {cpu} with {threads} thread{'s' if threads > 1 else ''}"]

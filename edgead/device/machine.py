@@ -9,8 +9,8 @@ import platform
 from pathlib import Path
 from typing import Any
 
-import edgead
 from edgead.device.jetson import read_jetson
+from edgead.version import __version__
 
 # Instructions that decide how fast a quantized or a half-precision model is.
 RELEVANT_FLAGS = (
@@ -49,7 +49,7 @@ def describe_machine() -> dict[str, Any]:
         "jetson": dataclasses.asdict(jetson) if jetson else None,
         "system": system_version(),
         "python": platform.python_version(),
-        "versions": {"edgead": edgead.__version__, **package_versions(RUNTIME_PACKAGES)},
+        "versions": {"edgead": __version__, **package_versions(RUNTIME_PACKAGES)},
     }
 
 

@@ -22,7 +22,6 @@ from typing import Any
 import numpy as np
 import torch
 
-import edgead
 from edgead.bundle import ThresholdSpec
 from edgead.datasets import Products, Sample
 from edgead.errors import DataError, TrainingError
@@ -38,6 +37,7 @@ from edgead.records import json_from, parse_json, record_from
 from edgead.synthesis.diffusion.sets import open_set
 from edgead.training.migrations import SCHEMA_VERSION, current_allocation, current_run
 from edgead.training.settings import TrainSettings
+from edgead.version import __version__
 
 RUN_FILE, SPLIT_FILE, WEIGHTS_FILE = "run.json", "split.json", "weights.safetensors"
 HISTORY_FILE, CHECKPOINT_FILE = "history.jsonl", "checkpoint.safetensors"
@@ -275,7 +275,7 @@ def write_run(
             **set_hashes(settings),
         },
         versions={
-            "edgead": edgead.__version__,
+            "edgead": __version__,
             "torch": torch.__version__,
             "numpy": np.__version__,
             "python": platform.python_version(),

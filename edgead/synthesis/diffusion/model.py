@@ -18,7 +18,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-import edgead
 from edgead.errors import DataError, TrainingError, UnknownNameError, UsageError
 from edgead.files import file_hash, write_json
 from edgead.learning.checkpoint import load_tensors, save_tensors
@@ -27,6 +26,7 @@ from edgead.records import read_json, record_from
 from edgead.synthesis.diffusion.network import DenoisingNetwork, NetworkConfig
 from edgead.synthesis.diffusion.process import make_process
 from edgead.synthesis.diffusion.sampler import NoiseStream, draw_images
+from edgead.version import __version__
 
 __all__ = ["DiffusionModel", "ModelFacts", "read_model"]
 
@@ -115,7 +115,7 @@ def write_model(folder: Path, facts: ModelFacts, mean: Mapping[str, Tensor]) -> 
     """Write the files of a model, model.json last: a folder that has it is complete."""
     weights = folder / WEIGHTS_FILE
     save_tensors(weights, mean, {"kind": "diffusion"})
-    versions = {"edgead": edgead.__version__, "torch": str(torch.__version__)}
+    versions = {"edgead": __version__, "torch": str(torch.__version__)}
     file = ModelFile(**vars(facts), weights_sha256=file_hash(weights), versions=versions)
     write_json(folder / MODEL_FILE, asdict(file))
     (folder / CHECKPOINT_FILE).unlink(missing_ok=True)

@@ -40,7 +40,7 @@ _TIFF_DATA_TAGS = ((273, 279), (324, 325))  # offsets and byte counts of strips;
 def read_header(data: bytes) -> ImageHeader:
     """The header of a whole image file, after checking that nothing of the file is missing.
 
-    Knows PNG, JPEG, BMP, TIFF (also BigTIFF) and WebP, told apart by content and never by file name.
+    Knows PNG, JPEG, BMP, TIFF (also BigTIFF) and WebP, distinguished by content and never by file name.
     Raises `DamagedImageError` with the reason when the format is unknown, the file cut or its header absurd.
     """
     for signature, read in _READERS:

@@ -28,7 +28,7 @@ Answering: TypeAlias = "Callable[[bytes, Sequence[PreparedImage]], list[MapAndSc
 # Metric -> the limit of its drop in a recipe.
 _LIMITED = {metric.key: f"max_drop_{metric.key}" for metric in GATED}
 _NAMED_LAYERS = 5
-_ERRORS = 1.645  # standard errors that a drop may be above its limit by chance: 95 % of one side
+_STANDARD_ERRORS = 1.645  # standard errors that a drop may be above its limit by chance: 95 % of one side
 _MOST_BY_CHANCE = 0.05  # above its limit; a larger drop is refused, however few the images
 _IMAGES_PER_LAYER = (
     12  # a rough ranking: on a network of 108 operations the errors of the first twelve were 9 to 15 %
@@ -55,9 +55,7 @@ class GateResult:
     figures: Figures
     reverted: tuple[LayerCost, ...] = ()
     tries: int = 0
-    errors: Mapping[str, float] = field(
-        default_factory=dict
-    )  # standard error of a metric's drop, where known
+    standard_errors: Mapping[str, float] = field(default_factory=dict)  # of drops, by metric, where known
 
     @property
     def drops(self) -> dict[str, float]:
@@ -66,7 +64,7 @@ class GateResult:
 
     def excess(self, spec: GateSpec) -> float:
         """By how much its worst drop is over the limit, beyond chance."""
-        return excess(self.drops, spec, self.errors)
+        return excess(self.drops, spec, self.standard_errors)
 
 
 def measure(answers: Sequence[MapAndScore], images: Sequence[PreparedImage]) -> Figures:
@@ -95,9 +93,14 @@ def drops(before: Figures, after: Figures) -> dict[str, float]:
     return result
 
 
-def excess(found: Mapping[str, float], spec: GateSpec, errors: Mapping[str, float] | None = None) -> float:
+def excess(
+    found: Mapping[str, float], spec: GateSpec, standard_errors: Mapping[str, float] | None = None
+) -> float:
     """By how much the worst drop is over its limit, beyond chance; zero or less is accepted."""
-    room = {name: min(_ERRORS * error, _MOST_BY_CHANCE) for name, error in (errors or {}).items()}
+    room = {
+        name: min(_STANDARD_ERRORS * error, _MOST_BY_CHANCE)
+        for name, error in (standard_errors or {}).items()
+    }
     over = (drop - getattr(spec, _LIMITED[name]) - room.get(name, 0.0) for name, drop in found.items())
     return max(over, default=-math.inf)
 
@@ -106,6 +109,7 @@ def auroc_drop_error(before: Sequence[float], after: Sequence[float], is_anomalo
     """The standard error of the difference of two image AUROC on the same images (DeLong et al. 1988).
 
     before, after: the scores of two models. The images vary, and what both models get wrong alike cancels.
+    Several anomalies on one good image are counted as so many images: they may be uncertain by more.
     """
     labels = np.asarray(is_anomalous, bool)
     wins = [_wins(np.asarray(scores, np.float64), labels) for scores in (before, after)]
@@ -170,7 +174,7 @@ def _judged(
         [one.score for one in answers],
         [item.is_anomalous for item in images],
     )
-    return GateResult(model, before, figures, errors={IMAGE_AUROC.key: error})
+    return GateResult(model, before, figures, standard_errors={IMAGE_AUROC.key: error})
 
 
 def _check_judges(images: Sequence[PreparedImage]) -> None:
@@ -228,21 +232,22 @@ def _refusal(first: GateResult, best: GateResult, costs: Sequence[LayerCost], sp
 def drops_text(result: GateResult) -> str:
     """The drop of each limited metric, and by how much chance can have changed it."""
     return ", ".join(
-        f"{name} {drop:+.4f}{_uncertain(result.errors.get(name))}" for name, drop in result.drops.items()
+        f"{name} {drop:+.4f}{_uncertain(result.standard_errors.get(name))}"
+        for name, drop in result.drops.items()
     )
 
 
 def _losses(result: GateResult) -> str:
     found = result.drops
     return " and ".join(
-        f"{name} loses {drop:.4f}{_uncertain(result.errors.get(name))} "
+        f"{name} loses {drop:.4f}{_uncertain(result.standard_errors.get(name))} "
         f"({_text(result.float_figures[name])} to {_text(result.figures[name])})"
         for name, drop in found.items()
     )
 
 
 def _uncertain(error: float | None) -> str:
-    return "" if error is None else f" +- {_ERRORS * error:.4f}"
+    return "" if error is None else f" +- {_STANDARD_ERRORS * error:.4f}"
 
 
 def _text(value: float | None) -> str:

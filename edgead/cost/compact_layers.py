@@ -67,7 +67,7 @@ def stage_layers(config: RealNetConfig, stage: int, channels: int, width: int) -
     """What a stage adds: its reconstruction, its residuals on the grid, and their share of the map."""
     (info,) = feature_info(config.backbone, (stage,))
     own, grid = _grid(config, stage), _grid(config, config.grid_stage)
-    half = (own[0] // 2, own[1] // 2)
+    half, values = (own[0] // 2, own[1] // 2), channels * _cells(own)
     part = f"reconstruction {stage}"
     layers = [
         _conv(part, info.channels, channels, own, kernel=1),
@@ -78,18 +78,16 @@ def stage_layers(config: RealNetConfig, stage: int, channels: int, width: int) -
         _move(part, "resize", width * _cells(half), width * _cells(own)),
         _move(part, "copy", 2 * width * _cells(own)),
         _conv(part, 2 * width, channels, own),
-        _move(
-            "selection", "elementwise", 2 * channels * _cells(own), channels * _cells(own)
-        ),  # the difference
-        _move("selection", "elementwise", channels * _cells(own)),  # its size
+        _move("selection", "elementwise", 2 * values, values),  # the difference
+        _move("selection", "elementwise", values),  # its size
     ]
     if stage < config.grid_stage:
-        layers.append(_move("selection", "pool", channels * _cells(own), channels * _cells(grid)))
+        layers.append(_move("selection", "pool", values, channels * _cells(grid)))
     elif stage > config.grid_stage:
-        layers.append(_move("selection", "resize", channels * _cells(own), channels * _cells(grid)))
+        layers.append(_move("selection", "resize", values, channels * _cells(grid)))
     if stage in config.residual_map_stages:
-        layers.append(_move("score", "elementwise", channels * _cells(own)))  # squared for the map
-        layers.append(_move("score", "reduce", channels * _cells(own), _cells(own)))
+        layers.append(_move("score", "elementwise", values))  # squared for the map
+        layers.append(_move("score", "reduce", values, _cells(own)))
     return tuple(layers)
 
 

@@ -53,7 +53,7 @@ _SCENARIO = ClosedLoop(min_seconds=3.0, min_count=200, warm_up_seconds=0.5)
 
 @dataclass(frozen=True)
 class Listener:
-    """Who is told how the demo stands: `say` gets lines, `training` gives a function for each product."""
+    """Where the progress of the demo goes: `say` gets lines, `training` gives a function for each product."""
 
     say: Callable[[str], None]
     training: Callable[[str], AbstractContextManager[OnProgress]]

@@ -144,7 +144,7 @@ def _power_mode(root: Path, modes: tuple[PowerMode, ...]) -> PowerMode | None:
 
 
 def gpu_clock(root: Path) -> GpuClock | None:
-    """The GPU's clock now; None where it is not told."""
+    """The GPU's clock now; None where the system does not state it."""
     folder = root / "sys/class/devfreq"
     for pattern in _GPU_CLOCKS:
         for device in sorted(folder.glob(pattern)):

@@ -70,7 +70,7 @@ def system_version() -> str:
 
 
 def cpu_model() -> str:
-    """The processor's name as the system tells it, or its board's, else the architecture."""
+    """The processor's name as the system states it, or its board's, else the architecture."""
     board = _first_line(Path("/proc/device-tree/model")) or ""
     windows = os.environ.get("PROCESSOR_IDENTIFIER", "")
     return _cpuinfo("model name") or board.rstrip("\0") or windows or platform.machine()

@@ -85,7 +85,7 @@ class Telemetry:
         """MB that this process grew by: from the median of the first tenth to that of the last; and the slope
         after the first tenth, per hour.
 
-        None where it is not told, or for less than ten rows.
+        None where the system does not state it, or for less than ten rows.
         """
         series = self.series()
         rss = series.get("rss_mb", np.empty(0))

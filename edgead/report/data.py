@@ -25,7 +25,7 @@ class Latency:
     """Latencies of single inspections in ms: `values_ms`, each seen `counts` times (once where omitted).
 
     `stages_ms` has the values of each stage by name. `budget_ms` is the time allowed per part; `facts` is
-    what else the run told. Values without counts are in the order of time.
+    what else the run recorded. Values without counts are in the order of time.
     """
 
     values_ms: npt.ArrayLike

@@ -25,7 +25,7 @@ AUTO, NONE = "auto", "none"
 _USUAL = {"shift": 0.04, "rotate": 3.0, "flip_x": 1.0, "flip_y": 1.0, "light": 0.15}
 _FLIPS = ("flip_x", "flip_y")
 _LARGEST = {"shift": 0.5, "rotate": 180.0, "light": 1.0}
-_LEAST_IMAGES = 600  # of all products together; of more, none is augmented
+_IMAGES = 600  # of all products together, copies counted, where there are fewer; of more, each has one copy
 
 # How a change is found harmless: see `find_augmentation`.
 _FARTHER = 1.05
@@ -110,26 +110,17 @@ class Augmentation:
         return np.asarray(table[image])
 
 
-def is_augmented(counts: Sequence[int]) -> bool:
-    """Whether any product has so few images, `counts` of each, that copies of them are added."""
-    return any(_copies(counts))
-
-
-def _copies(counts: Sequence[int]) -> list[int]:
-    """Of each image of each product."""
-    return [max(0, _LEAST_IMAGES // len(counts) // count - 1) for count in counts]
-
-
 def augmented(
     images: Images, counts: Sequence[int], augmentation: Augmentation, *, seed: int
 ) -> tuple[Images, tuple[int, ...]]:
-    """The images and, after those of each product, changed copies: as many more as make about 600 of all.
+    """The images and, after those of each product, changed copies: as many as make about 600 of all.
 
-    Images uint8 N H W 3 lie product after product, `counts` of each; so do those returned, and their counts.
+    Each image has one copy at least. Images uint8 N H W 3 lie product after product, `counts` of each; so do
+    those returned, and their counts.
     """
-    if not augmentation or not is_augmented(counts):
+    if not augmentation:
         return images, tuple(counts)
-    copies = _copies(counts)
+    copies = [max(1, _IMAGES // len(counts) // count - 1) for count in counts]
     parts: list[Images] = []
     ends = np.cumsum(counts)
     for product, (end, count, more) in enumerate(zip(ends, counts, copies, strict=True)):

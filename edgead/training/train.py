@@ -25,7 +25,7 @@ from edgead.models.folding import fold_backbone
 from edgead.models.inspection import InspectionModel
 from edgead.models.network import InspectionNetwork
 from edgead.models.scoring.rule import ScoreRule, fit_rule, fit_weights, fuse
-from edgead.training.augmentation import AUTO, Augmentation, find_augmentation, is_augmented
+from edgead.training.augmentation import AUTO, Augmentation, find_augmentation
 from edgead.training.data import Images, load_products, open_training_data
 from edgead.training.held_out import HeldOut, components_of_images, held_out_set
 from edgead.training.loop import Trainer
@@ -144,8 +144,6 @@ def _augmentation(settings: TrainSettings, images: Images, products: Products) -
     """That of the settings; where they leave it open, what held-out good images show to be harmless."""
     if settings.augment != AUTO:
         return Augmentation.from_text(settings.augment)
-    if not is_augmented([len(samples) for samples in products.train]):
-        return Augmentation()
     height, width = settings.model.input_size
     held_out, _ = load_products(products.validation, height=height, width=width)
     backbone = fold_backbone(build_backbone(settings.model.backbone, stages=settings.model.stages))

@@ -12,7 +12,7 @@ from edgead.cli import main
 from edgead.errors import UnknownNameError, UsageError
 from edgead.learning.progress import Progress
 from edgead.models.backbones import build_backbone
-from edgead.training.augmentation import Augmentation, augmented, find_augmentation, is_augmented
+from edgead.training.augmentation import Augmentation, augmented, find_augmentation
 from edgead.training.settings import TrainSettings
 from edgead.training.train import train
 from tests.training.small_training import draw_good, settings
@@ -118,11 +118,20 @@ def test_copies_follow_the_images_of_their_product():
     assert len({image.tobytes() for image in found[:300]}) > 290
 
 
-def test_many_images_are_left_as_they_are():
-    images = np.zeros((301, 8, 8, 3), np.uint8)
-    assert not is_augmented([301])
-    assert augmented(images, (301,), Augmentation(light=0.1), seed=0) == (images, (301,))
-    assert augmented(images[:5], (5,), Augmentation(), seed=0)[1] == (5,)
+@pytest.mark.parametrize(("count", "together"), [(1, 600), (299, 598), (301, 602), (900, 1800)])
+def test_each_image_has_a_copy_at_least(count: int, together: int):
+    images = np.full((count, 8, 8, 3), 100, np.uint8)
+    found, counts = augmented(images, (count,), Augmentation(light=0.1), seed=0)
+    assert counts == (together,)
+    assert np.array_equal(found[:count], images)
+    assert not np.array_equal(found[count : 2 * count], images)
+
+
+def test_without_a_change_images_are_left_as_they_are():
+    images = np.zeros((5, 8, 8, 3), np.uint8)
+    found, counts = augmented(images, (5,), Augmentation(), seed=0)
+    assert found is images
+    assert counts == (5,)
 
 
 def test_what_looks_the_same_mirrored_may_be_flipped():

@@ -6,7 +6,8 @@ cells that are 32 pixels wide. Here a stage has a bank of its own, of features a
 that good images have at each place of the grid: at an edge or a print good parts differ more than elsewhere.
 
 Every second place in either direction is compared: the windows of 3 x 3 cells around them overlap and leave
-no cell out, and the distances, which cost more than all else of a bank, are a quarter as many.
+no cell out, and the distances, which cost more than all else of a bank, are a quarter as many. Each stands
+in the map for 2 x 2 cells of which it is the first: half a cell to one side, 4 pixels at stride 8.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ import importlib
 import logging
 from typing import TYPE_CHECKING, Any
 
+from edgead.usage_statistics import switch_off
 from edgead.version import __version__
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ _HOME = {
     "EdgeadError": "edgead.errors",
 }
 
+switch_off()
 logging.getLogger("edgead").addHandler(logging.NullHandler())
 
 

@@ -10,6 +10,7 @@ import dataclasses
 import difflib
 import json
 import math
+import re
 import types
 import typing
 from collections.abc import Iterator, Mapping
@@ -21,15 +22,22 @@ import msgspec
 from edgead.errors import DataError, EdgeadError
 
 _Record = TypeVar("_Record")
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")  # half of a character of two escapes, or alone
 _ADVICE = "Make it again, or use the version that wrote it."
 
 
 def parse_json(text: bytes | str, *, origin: str, error: type[EdgeadError] = DataError) -> Any:
-    """The value of `text`; raises `error` for malformed JSON, NaN, infinities and a key that occurs twice."""
+    """The value of `text`; raises `error` for malformed JSON, NaN, infinities and a key that occurs twice.
+
+    Likewise for half a character (a lone surrogate), which nothing could write again.
+    """
     try:
-        return json.loads(
+        value = json.loads(
             text, object_pairs_hook=_unique_keys, parse_constant=_no_constant, parse_float=_finite
         )
+        if _SURROGATE.search(text if isinstance(text, bytes) else text.encode()):
+            json.dumps(value, ensure_ascii=False).encode()
+        return value
     except (ValueError, RecursionError) as fault:  # ValueError covers undecodable UTF-8 and malformed JSON
         raise error(f"{origin}: not valid JSON ({fault}). Copy it again, or make it again.") from fault
 

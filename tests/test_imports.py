@@ -42,11 +42,6 @@ def test_import_edgead_loads_next_to_nothing():
     assert roots(clean(f"import edgead; {MODULES}")) & {"numpy", "cv2", "click", "openvino", "torch"} == set()
 
 
-def test_import_edgead_takes_less_than_50_ms():
-    code = "import time; t = time.perf_counter(); import edgead; print(time.perf_counter() - t)"
-    assert min(float(clean(code).stdout) for _ in range(3)) < 0.05
-
-
 def test_the_public_names_are_there():
     for name in edgead.__all__:
         assert getattr(edgead, name) is not None

@@ -1,4 +1,4 @@
-"""Open a .edgead file: nothing is trusted until its checksums, hashes and fields agree."""
+"""Open a .edgead file: no engine sees it before its checksums, hashes, fields and model files are checked."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from edgead.bundle.archive import MAX_BYTES, decode_archive
 from edgead.bundle.manifest import MANIFEST_NAME, REFERENCE_NAME, Manifest, manifest_from_json
+from edgead.bundle.model_check import check_model_file
 from edgead.bundle.reference import Reference, reference_from_npz
 from edgead.errors import BundleError
 
@@ -42,6 +43,11 @@ def read_bundle(path: str | Path) -> Bundle:
     _check_hashes(files, manifest, path)
     reference = reference_from_npz(files.pop(REFERENCE_NAME), origin=f"{path}: {REFERENCE_NAME}")
     check_shapes(manifest, reference, origin=str(path))
+    for name, content in files.items():
+        try:
+            check_model_file(name, content, files)
+        except BundleError as error:
+            raise BundleError(f"{path}: {error}") from error
     return Bundle(path, manifest, files, reference)
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edgead.bundle import read_bundle
+from edgead.bundle.model_check import check_onnx
 from edgead.cli.options import write_json
 from edgead.errors import DataError, GateError, UsageError
 from edgead.installation import how_to_install
@@ -48,8 +50,6 @@ def answer_for_tensorrt(path: Path, name: str, json_path: str | None) -> None:
 def models(path: Path) -> list[tuple[str, bytes]]:
     """The ONNX graphs of a bundle, or the .onnx file itself; raises DataError and BundleError."""
     if path.suffix != ".onnx":
-        from edgead.bundle import read_bundle
-
         files = read_bundle(path).files.items()
         found = [(name, bytes(content)) for name, content in files if name.endswith(".onnx")]
         if not found:
@@ -58,11 +58,13 @@ def models(path: Path) -> list[tuple[str, bytes]]:
     try:
         if path.stat().st_size > _MOST_BYTES:
             raise DataError(f"{path}: too large for an ONNX file. Name a model without external data.")
-        return [(path.name, path.read_bytes())]
+        content = path.read_bytes()
     except OSError as error:
         raise DataError(
             f"{path}: cannot be read ({error.strerror}). Name an .onnx or .edgead file."
         ) from error
+    check_onnx(content, origin=str(path), any_operators=True)
+    return [(path.name, content)]
 
 
 def lines(path: Path, wanted: Sequence[Version], findings: Sequence[Finding]) -> Iterator[str]:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgead.bundle import Reference, map_difference
+from edgead.bundle.reference import LOOSEST_MAP, LOOSEST_SCORE
 from edgead.compiler.calibration import PreparedImage
 from edgead.errors import CompileError
 from edgead.map_and_score import MapAndScore
@@ -53,8 +54,8 @@ def reference_from_answers(
         inputs=inputs,
         anomaly_maps=maps,
         scores=scores,
-        map_tolerance=_tolerance(map_difference(other_maps, maps), maps, loosest=0.05),
-        score_tolerance=_tolerance(float(np.abs(scores - other_scores).max()), scores, loosest=0.1),
+        map_tolerance=_tolerance(map_difference(other_maps, maps), maps, loosest=LOOSEST_MAP),
+        score_tolerance=_tolerance(float(np.abs(scores - other_scores).max()), scores, loosest=LOOSEST_SCORE),
     )
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from edgead.bundle import InputSpec, Manifest, OutputSpec, draft_manifest
+from edgead.bundle.model_check import check_onnx
 from edgead.device.machine import cpu_model, usable_cores
 from edgead.errors import DataError, UsageError
 from edgead.runtime.engines import create_engine
@@ -160,6 +161,7 @@ def _measure_group(
 
 def _load(engine: str, threads: int, model: TimedModel, content: bytes) -> tuple[Engine, float | None]:
     """The model in a new engine, and the MB by which the process was larger at the highest point."""
+    check_onnx(content, origin="model.onnx")
     _give_back_memory()
     _forget_peak()
     before = _status_mb("VmRSS")

@@ -77,6 +77,7 @@ class Inspector:
         pixel = stated.threshold.pixel if pixel_threshold is None else pixel_threshold
         self.pixel_threshold = _finite("pixel_threshold", pixel)
         self._busy = threading.Lock()
+        self._closing: Engine | None = None  # closed by the inspection that is running
         self._engine: Engine | None = _load_engine(bundle, engine or stated.engine, threads)
         self._verification: Verification | None = None
         try:
@@ -130,6 +131,7 @@ class Inspector:
             return self._inspect(image, colour_order)
         finally:
             self._busy.release()
+            self._close_if_idle()
 
     def _inspect(self, image: NDArray[np.uint8], colour_order: str) -> Result:
         clock, engine = time.perf_counter_ns, self.engine
@@ -165,10 +167,23 @@ class Inspector:
         return np.asarray(cv2.cvtColor(resized, cv2.COLOR_BGR2RGB), np.uint8) if swap else resized
 
     def close(self) -> None:
-        """Release the engine; inspecting afterwards raises UsageError. Closing twice is allowed."""
+        """Release the engine; inspecting afterwards raises UsageError. Closing twice is allowed.
+
+        An inspection that another thread is in ends as it would have; the engine is released behind it.
+        """
         if self._engine is not None:
-            self._engine.close()
-        self._engine = None
+            self._closing, self._engine = self._engine, None
+        self._close_if_idle()
+
+    def _close_if_idle(self) -> None:
+        if self._closing is None or not self._busy.acquire(blocking=False):
+            return
+        try:
+            engine, self._closing = self._closing, None
+            if engine is not None:
+                engine.close()
+        finally:
+            self._busy.release()
 
     def __enter__(self) -> Inspector:
         self.engine  # noqa: B018 - raises when closed

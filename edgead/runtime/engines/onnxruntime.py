@@ -26,6 +26,7 @@ from edgead.runtime.engines.base import (
     model_file,
 )
 
+onnxruntime.disable_telemetry_events()  # on Windows, where the variable is not read
 _NUMPY_NAMES = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
 _ERRORS_ONLY = 3
 

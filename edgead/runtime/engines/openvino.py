@@ -44,7 +44,9 @@ class OpenVinoEngine(Engine):
             check_graph(self.name, manifest, _ports(compiled))
             self._bind(compiled, manifest)
             self._model, self._model_settings = model, settings
-        except RuntimeError as error:
+        except EngineError:
+            raise
+        except Exception as error:  # of a damaged model it raises UnicodeDecodeError, ValueError and others
             raise EngineError(
                 f"openvino {openvino.__version__} cannot load the model: {_gist(error)}. "
                 "Compile the bundle again for this machine."
@@ -76,7 +78,7 @@ class OpenVinoEngine(Engine):
         np.copyto(self._image, image)
         try:
             self._request.infer(share_outputs=True)
-        except RuntimeError as error:
+        except Exception as error:
             raise EngineError(
                 f"openvino failed on an image: {_gist(error)}. Open the bundle again."
             ) from error
@@ -142,7 +144,7 @@ def _static_shape(shape: Any) -> list[int]:
     return [dimension.get_length() if dimension.is_static else -1 for dimension in shape]
 
 
-def _gist(error: RuntimeError) -> str:
+def _gist(error: Exception) -> str:
     """The last line that says something: OpenVINO puts the places in its source before it."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1][:300] if lines else "no reason given"

@@ -47,8 +47,10 @@ GENTL = ["harvesters>=1.4"]  # cameras behind a vendor's GenTL producer
 COCO = ["pycocotools>=2.0.7"]  # outlines and run lengths of COCO-AD
 RAY = ["ray>=2.30"]  # trainings spread over machines: edgead train-all
 MQTT = ["paho-mqtt>=2.0"]  # verdicts to a broker
+SIGN = ["cryptography>=42"]  # Ed25519: who made a bundle
 DEV = [
     *MQTT,
+    *SIGN,
     *COCO,
     *RAY,
     "jsonschema>=4.18",  # the published schemas, against records that were written
@@ -143,6 +145,7 @@ setup(
         "mqtt": MQTT,
         "coco": COCO,
         "ray": RAY,
+        "sign": SIGN,
         "dev": DEV,
         "docs": DOCS,
     },

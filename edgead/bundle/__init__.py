@@ -14,6 +14,7 @@ from edgead.bundle.manifest import (
 )
 from edgead.bundle.reader import Bundle, read_bundle
 from edgead.bundle.reference import Reference, map_difference
+from edgead.bundle.signature import Trust, read_trust
 from edgead.bundle.writer import write_bundle
 
 __all__ = [
@@ -26,8 +27,10 @@ __all__ = [
     "OutputSpec",
     "Reference",
     "ThresholdSpec",
+    "Trust",
     "draft_manifest",
     "map_difference",
     "read_bundle",
+    "read_trust",
     "write_bundle",
 ]

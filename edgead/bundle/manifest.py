@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from edgead.bundle.archive import check_name
+from edgead.bundle.signature import SIGNATURES_NAME
 from edgead.errors import BundleError
 from edgead.records import json_from, parse_json, record_from
 
 SCHEMA_VERSION = 2
 MANIFEST_NAME = "manifest.json"
 REFERENCE_NAME = "reference.npz"
+_OTHERS = {MANIFEST_NAME, REFERENCE_NAME, SIGNATURES_NAME}
 MAX_MANIFEST_BYTES = 2**20
 MAX_SIDE = 16_384  # pixels; an input beyond it is a mistake or an attack, and its buffer would not fit
 
@@ -144,7 +146,7 @@ class Manifest:
         files = self.model_files
         for name in files:
             check_name(name, "manifest")
-        if not files or len(set(files)) != len(files) or {MANIFEST_NAME, REFERENCE_NAME} & set(files):
+        if not files or len(set(files)) != len(files) or _OTHERS & set(files):
             raise BundleError(
                 f"manifest: model_files: expected distinct names of model files, found {files}. "
                 "Compile the bundle again."

@@ -57,8 +57,8 @@ def check_onnx(content: bytes | memoryview, *, origin: str, any_operators: bool 
         _Onnx(any_operators).model(memoryview(content).cast("B"))
     except _Refused as refusal:
         raise BundleError(
-            f"{origin}: {refusal}. A model of a bundle is complete in itself. Do not open it with another "
-            "tool; get it again from where it was compiled."
+            f"{origin}: {refusal}. A model is complete in itself here. Do not open this one with another "
+            "tool; make it again, or get it again from where it was compiled."
         ) from None
 
 

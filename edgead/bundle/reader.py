@@ -11,17 +11,30 @@ from edgead.bundle.archive import MAX_BYTES, decode_archive
 from edgead.bundle.manifest import MANIFEST_NAME, REFERENCE_NAME, Manifest, manifest_from_json
 from edgead.bundle.model_check import check_model_file
 from edgead.bundle.reference import Reference, reference_from_npz
+from edgead.bundle.signature import (
+    SIGNATURES_NAME,
+    Origin,
+    Signatures,
+    Trust,
+    check_origin,
+    trust_in_force,
+)
 from edgead.errors import BundleError
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A verified bundle in memory: what it says of itself, its model files, its reference answers."""
+    """A verified bundle in memory: what it says of itself, its model files, its reference answers.
+
+    `origin` is whose signature was asked for and found; None where no keys are trusted and nobody asked.
+    """
 
     path: Path
     manifest: Manifest
     files: Mapping[str, memoryview]
     reference: Reference
+    signatures: Signatures | None = None
+    origin: Origin | None = None
 
     def read(self, name: str) -> bytes:
         """A copy of one model file; raises BundleError when the bundle has no such file."""
@@ -30,16 +43,34 @@ class Bundle:
         return bytes(self.files[name])
 
 
-def read_bundle(path: str | Path) -> Bundle:
-    """Read and verify a bundle, each hash included; raises BundleError naming the file and what to do."""
-    path = Path(path)
-    files = decode_archive(_read_file(path), origin=str(path))
+def read_bundle(path: str | Path, *, trusted: str | Path | Trust | None = None) -> Bundle:
+    """Read and verify a bundle, each hash included, and its signature where keys are trusted.
+
+    `trusted`: see `edgead/bundle/signature.py`. Raises BundleError naming the file and what to do.
+    """
+    return _read(Path(path), trust_in_force(trusted))
+
+
+def read_unsigned(path: str | Path) -> Bundle:
+    """The same, whoever made it: to sign it."""
+    return _read(Path(path), None)
+
+
+def _read(path: Path, trust: Trust | None) -> Bundle:
+    files = decode_archive(read_bytes(path), origin=str(path))
     for name in (MANIFEST_NAME, REFERENCE_NAME):
         if name not in files:
             raise BundleError(
                 f"{path}: no {name} inside. Check that this is the file that `edgead compile` wrote."
             )
-    manifest = manifest_from_json(bytes(files.pop(MANIFEST_NAME)), origin=f"{path}: {MANIFEST_NAME}")
+    stored = bytes(files.pop(MANIFEST_NAME))
+    manifest = manifest_from_json(stored, origin=f"{path}: {MANIFEST_NAME}")
+    signatures, origin = None, None
+    if SIGNATURES_NAME in files:
+        text = bytes(files.pop(SIGNATURES_NAME))
+        signatures = Signatures.from_json(text, origin=f"{path}: {SIGNATURES_NAME}")
+    if trust is not None:
+        origin = check_origin(stored, manifest.name, signatures, trust, origin=str(path))
     _check_hashes(files, manifest, path)
     reference = reference_from_npz(files.pop(REFERENCE_NAME), origin=f"{path}: {REFERENCE_NAME}")
     check_shapes(manifest, reference, origin=str(path))
@@ -48,10 +79,11 @@ def read_bundle(path: str | Path) -> Bundle:
             check_model_file(name, content, files)
         except BundleError as error:
             raise BundleError(f"{path}: {error}") from error
-    return Bundle(path, manifest, files, reference)
+    return Bundle(path, manifest, files, reference, signatures, origin)
 
 
-def _read_file(path: Path) -> bytes:
+def read_bytes(path: Path) -> bytes:
+    """The whole file, within the limits of an archive; raises BundleError."""
     try:
         size = path.stat().st_size
         if not path.is_file() or size > MAX_BYTES:

@@ -24,6 +24,8 @@ COMMANDS = {
     "run": "edgead.cli.run: Inspect images with a bundle.",
     "bench": "edgead.cli.bench: Measure a bundle's latency on this machine.",
     "verify": "edgead.cli.verify: Prove that this machine gives a bundle's reference answers.",
+    "key": "edgead.cli.key: Make a key that signs bundles.",
+    "sign": "edgead.cli.sign: Sign a bundle, so that lines can tell who made it.",
     "inspect": "edgead.cli.inspect: Say what a bundle is.",
     "datasets": "edgead.cli.datasets: List, download and check published data sets.",
     "targets": "edgead.cli.targets: List the devices that can be compiled for.",

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
 import click
 
+from edgead.errors import UsageError
 from edgead.files import write_bytes
 
 bundle_argument = click.argument("bundle", type=click.Path(path_type=Path))
@@ -21,6 +23,28 @@ threads_option = click.option(
 json_option = click.option(
     "--json", "json_path", metavar="FILE", help="Write the answer as JSON; - for stdout."
 )
+
+trusted_option = click.option(
+    "--trusted", metavar="FILE", help="Refuse a bundle that no key of this file has signed."
+)
+passphrase_option = click.option(
+    "--passphrase-file",
+    metavar="FILE",
+    help="Holds the passphrase of the private key.  [default: that of EDGEAD_KEY_PASSPHRASE, or none]",
+)
+
+
+def read_passphrase(path: str | None) -> bytes | None:
+    """The first line of the file, or the variable; None where neither is. Raises UsageError."""
+    if path is None:
+        return os.environ.get("EDGEAD_KEY_PASSPHRASE", "").encode() or None
+    try:
+        line = Path(path).read_bytes().partition(b"\n")[0].rstrip(b"\r")
+    except OSError as error:
+        raise UsageError(f"{path}: no passphrase ({error.strerror}). Name a file that holds it.") from error
+    if not line:
+        raise UsageError(f"{path}: its first line is empty; expected the passphrase.")
+    return line
 
 
 def write_json(destination: str, value: Any) -> None:

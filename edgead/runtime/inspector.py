@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edgead.bundle import Bundle, Manifest, read_bundle
+from edgead.bundle import Bundle, Manifest, Trust, read_bundle
 from edgead.engines import engines
 from edgead.errors import EngineError, UnknownNameError, UsageError
 from edgead.images import RESIZE_RULES, resize_image
@@ -33,6 +33,7 @@ def open(
     pixel_threshold: float | None = None,
     threads: int | None = None,
     verify: bool = True,
+    trusted: str | Path | Trust | None = None,
 ) -> Inspector:
     """Open a bundle on this device: check every hash, load the engine, prove the reference answers.
 
@@ -40,11 +41,12 @@ def open(
             result = inspector.inspect(image)
 
     `engine` overrides the bundle's own; the thresholds override those set from good images; `threads` limits
-    the engine's threads. Raises BundleError, EngineError, UsageError, or VerificationError (unless `verify`
-    is False).
+    the engine's threads. With `trusted`, a file of trusted keys, a bundle that none of them has signed is
+    refused; without it, those of the file that EDGEAD_TRUSTED names count, or of /etc/edgead/trusted-keys.
+    Raises BundleError, EngineError, UsageError, or VerificationError (unless `verify` is False).
     """
     return Inspector(
-        read_bundle(path),
+        read_bundle(path, trusted=trusted),
         engine=engine,
         threshold=threshold,
         pixel_threshold=pixel_threshold,

@@ -61,8 +61,8 @@ def test_json_holds_the_findings_of_all_versions(refused: Path):
 @pytest.mark.parametrize(
     ("name", "content", "version", "status", "message"),
     [
-        ("model.onnx", b"junk", "10.3", 1, "Not a valid ONNX model"),
-        ("model.onnx", b"", "10.3", 1, "Not a valid ONNX model"),
+        ("model.onnx", b"junk", "10.3", 1, "expected an ONNX model"),
+        ("model.onnx", b"", "10.3", 1, "expected an ONNX model"),
         ("model.onnx", None, "10.3", 1, "cannot be read"),
         ("a.edgead", b"PK", "10.3", 1, "a.edgead"),
         ("model.onnx", b"", "10.33", 2, "Unknown TensorRT version '10.33'"),

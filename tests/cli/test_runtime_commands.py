@@ -150,7 +150,7 @@ class TestVerify:
         result = invoke("verify", bundle)
         assert result.exit_code == 0
         assert "every checksum and hash as written" in result.output
-        assert "verified on openvino" in result.output
+        assert "answers:   shown on openvino" in result.output
 
     def test_a_failure_has_status_3_and_its_json(self, tmp_path: Path):
         reference = tiny_reference()

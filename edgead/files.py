@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import secrets
+import stat
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -54,14 +55,28 @@ CACHE_ADVICE = (
 )
 
 
+def is_stream(path: str | os.PathLike[str]) -> bool:
+    """Whether there is something at `path` that is no file: a pipe, a device, a socket, by a link or not."""
+    try:
+        mode = Path(path).stat().st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
 @contextlib.contextmanager
 def whole_file(path: str | os.PathLike[str], *, sync: bool = True) -> Iterator[BinaryIO]:
     """A file to write that takes the place of `path` when the block ends, and is removed if it fails.
 
     With `sync` its bytes are on the disk before the name is: a power cut leaves the old file or the new one.
-    Raises what the block raises, and OSError.
+    A pipe or a device is written to and stays what it is; of a symbolic link, the file that it names is
+    replaced. Raises what the block raises, and OSError.
     """
-    target = Path(path)
+    if is_stream(path):
+        with Path(path).open("wb") as stream:
+            yield stream
+        return
+    target = Path(os.path.realpath(path))
     temporary = target.parent / f".{target.name}.{secrets.token_hex(4)}"
     try:
         with temporary.open(

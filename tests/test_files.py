@@ -106,3 +106,53 @@ def test_a_file_is_held_by_one_and_waited_for(
     waiting.join(10)
     assert not waiting.is_alive()
     os.close(second)
+
+
+def read_in_a_thread(pipe: Path) -> tuple[threading.Thread, list[bytes]]:
+    found: list[bytes] = []
+    reader = threading.Thread(target=lambda: found.append(pipe.read_bytes()))
+    reader.start()
+    return reader, found
+
+
+def test_a_pipe_is_written_to_and_stays_a_pipe(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader, found = read_in_a_thread(pipe)
+    write_bytes(pipe, b"abc")
+    reader.join(10)
+    assert found == [b"abc"]
+    assert pipe.is_fifo()
+    assert list(tmp_path.iterdir()) == [pipe]
+
+
+def test_a_device_stays_a_device(tmp_path: Path) -> None:
+    with pytest.raises(EdgeadError, match="/dev/full: cannot be written"):
+        write_bytes("/dev/full", b"abc" * 9999)
+    link = tmp_path / "null"
+    link.symlink_to("/dev/null")
+    write_bytes(link, b"abc")
+    assert Path("/dev/full").is_char_device()
+    assert Path("/dev/null").is_char_device()
+    assert link.is_symlink()
+
+
+def test_a_descriptor_of_a_pipe_is_written_to() -> None:
+    """As a shell hands over >(cat)."""
+    reading, writing = os.pipe()
+    write_bytes(f"/dev/fd/{writing}", b"abc")
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        assert pipe.read() == b"abc"
+
+
+@pytest.mark.parametrize("exists", [True, False], ids=["a file", "nothing yet"])
+def test_a_link_stays_and_what_it_names_is_written(tmp_path: Path, exists: bool) -> None:
+    link, target = tmp_path / "link", tmp_path / "elsewhere" / "target"
+    target.parent.mkdir()
+    if exists:
+        target.write_text("old")
+    link.symlink_to(target)
+    write_bytes(link, b"new")
+    assert link.is_symlink()
+    assert target.read_bytes() == b"new"

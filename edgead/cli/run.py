@@ -14,6 +14,7 @@ import click
 from edgead.cli.options import bundle_argument, engine_option, plain_json, threads_option
 from edgead.cli.progress import with_progress
 from edgead.errors import DataError, EdgeadError, UsageError
+from edgead.files import is_stream
 
 
 @click.command()
@@ -128,7 +129,7 @@ def _line_writer(
     """A function that writes a record: as words without a destination, else as a line of JSON.
 
     Makes `folder`, if any. Lines go to a .part file first: a run cut short leaves there what it had, and a
-    finished file is whole.
+    finished file is whole. A pipe or a device gets each line at once.
     """
     if folder is not None:
         from edgead.inspection.files import make_folder
@@ -139,15 +140,16 @@ def _line_writer(
     elif destination == "-":
         yield lambda record: click.echo(_line(record), nl=False)
     else:
-        path, part = Path(destination), Path(destination + ".part")
+        path = Path(destination if is_stream(destination) else os.path.realpath(destination))
+        part = path if is_stream(path) else path.with_name(f"{path.name}.part")
         try:
             with part.open("w", encoding="utf-8", buffering=1) as stream:
                 yield lambda record: stream.writelines([_line(record)])
-            part.replace(path)
+            if part != path:
+                part.replace(path)
         except OSError as error:
-            raise EdgeadError(
-                f"{destination}: cannot be written ({error.strerror}). What was done is in {part}."
-            ) from error
+            kept = "" if part == path else f" What was done is in {part}."
+            raise EdgeadError(f"{destination}: cannot be written ({error.strerror}).{kept}") from error
 
 
 def _line(record: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import threading
 import time
 from pathlib import Path
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from edgead.bundle import Bundle, Manifest, Trust, read_bundle
 from edgead.engines import engines
-from edgead.errors import EngineError, UnknownNameError, UsageError
+from edgead.errors import BundleError, EngineError, UnknownNameError, UsageError
 from edgead.images import RESIZE_RULES, resize_image
 from edgead.runtime.engines import create_engine
 from edgead.runtime.engines.base import Engine
@@ -74,6 +75,8 @@ class Inspector:
     ) -> None:
         stated = bundle.manifest
         self._path = bundle.path
+        self._process = os.getpid()
+        self._opened = {"engine": engine, "threads": threads, "verify": verify}
         self._manifest = stated
         self.threshold = _finite("threshold", stated.threshold.score if threshold is None else threshold)
         pixel = stated.threshold.pixel if pixel_threshold is None else pixel_threshold
@@ -124,6 +127,8 @@ class Inspector:
 
         Raises UsageError for anything else, for a closed inspector and for a call while another runs.
         """
+        if os.getpid() != self._process:  # a copy made by fork has no threads: the engine would wait for ever
+            raise UsageError(f"{self._path}: this inspector was opened in another process. Open one in each.")
         if not self._busy.acquire(blocking=False):
             raise UsageError(
                 f"{self._path}: inspect() was called while another thread is in it. "
@@ -196,9 +201,30 @@ class Inspector:
     ) -> None:
         self.close()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled, it is opened again by whoever unpickles it: an engine is of one process.
+
+        There too, keys are trusted by the environment or the machine. Raises UsageError once closed.
+        """
+        engine = self._opened["engine"] or self.engine.name
+        settings = {**self._opened, "engine": engine}
+        thresholds = (self.threshold, self.pixel_threshold)
+        return _reopened, (self._path.resolve(), self._manifest, settings, thresholds)
+
     def __repr__(self) -> str:
         state = "closed" if self._engine is None else self._engine.name
         return f"<Inspector {self._path} ({state})>"
+
+
+def _reopened(
+    path: Path, expected: Manifest, settings: dict[str, Any], thresholds: tuple[float, float]
+) -> Inspector:
+    """The inspector of a bundle that must be what it was when the other was opened; raises BundleError."""
+    bundle = read_bundle(path)
+    if bundle.manifest != expected:
+        raise BundleError(f"{path}: another bundle than the one that was opened. Open it anew.")
+    threshold, pixel_threshold = thresholds
+    return Inspector(bundle, threshold=threshold, pixel_threshold=pixel_threshold, **settings)
 
 
 def _finite(name: str, value: float) -> float:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +95,21 @@ class TestRun:
         assert result.exit_code == 0
         assert "bad.png: ANOMALOUS, score 1 (threshold 0.75), 1 region(s)" in result.stdout
         assert "good.png: good, score 0" in result.stdout
+
+    def test_json_lines_into_a_pipe_leave_it_a_pipe(self, bundle: Path, photos: Path, tmp_path: Path):
+        pipe = tmp_path / "pipe"
+        os.mkfifo(pipe)
+        with ThreadPoolExecutor(1) as pool:
+            read = pool.submit(pipe.read_text)
+            assert invoke("run", bundle, photos, "--json-lines", pipe).exit_code == 0
+            assert len(read.result(10).splitlines()) == 2
+        assert pipe.is_fifo()
+
+    def test_json_lines_onto_a_device_leave_it_a_device(self, bundle: Path, photos: Path):
+        result = invoke("run", bundle, photos, "--json-lines", "/dev/full")
+        assert result.exit_code == 1
+        assert "/dev/full: cannot be written" in result.stderr
+        assert Path("/dev/full").is_char_device()
 
     def test_json_lines(self, bundle: Path, photos: Path):
         bad, good = lines(invoke("run", bundle, photos, "--json-lines", "-").stdout)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import multiprocessing
+import os
+import pickle
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -272,3 +276,64 @@ def test_two_processes_open_one_bundle(bundle: Path):
     command = [sys.executable, "-c", code, str(bundle)]
     processes = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     assert [float(process.communicate()[0]) for process in processes] == pytest.approx([1.0, 1.0], abs=1e-5)
+
+
+def test_pickled_it_is_opened_again(tmp_path: Path):
+    path = write_tiny_bundle(tmp_path / "tiny.edgead")
+    picture = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+    with edgead.open(path, threshold=0.25, threads=1) as inspector:
+        content, score = pickle.dumps(inspector), inspector.inspect(picture).score
+    with pickle.loads(content) as again:
+        assert again.threshold == 0.25
+        assert again.inspect(picture).score == pytest.approx(score)
+    with pytest.raises(UsageError, match="closed"):
+        pickle.dumps(inspector)
+
+
+def test_pickled_it_is_not_opened_as_another_bundle(tmp_path: Path):
+    path = write_tiny_bundle(tmp_path / "tiny.edgead")
+    with edgead.open(path) as inspector:
+        content = pickle.dumps(inspector)
+    write_tiny_bundle(path, name="other")
+    with pytest.raises(BundleError, match="another bundle"):
+        pickle.loads(content)
+
+
+def test_a_worker_of_a_pool_inspects(tmp_path: Path):
+    path = write_tiny_bundle(tmp_path / "tiny.edgead")
+    picture = np.full((32, 32, 3), 9, np.uint8)
+    with (
+        edgead.open(path, threads=1) as inspector,
+        ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool,
+    ):
+        assert pool.submit(inspector.inspect, picture).result(120).score == inspector.inspect(picture).score
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_copy_says_so(tmp_path: Path):
+    with edgead.open(write_tiny_bundle(tmp_path / "tiny.edgead"), threads=1) as inspector:
+        inspector._process = -1  # as the copy finds it
+        with pytest.raises(UsageError, match="opened in another process"):
+            inspector.inspect(np.zeros((32, 32, 3), np.uint8))
+
+
+def test_closing_during_an_inspection_lets_it_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    inspector = edgead.open(write_tiny_bundle(tmp_path / "tiny.edgead"), threads=1)
+    engine, inside, go_on = inspector.engine, threading.Event(), threading.Event()
+    answer = engine.infer
+
+    def slow(image: np.ndarray) -> tuple[np.ndarray, float]:
+        inside.set()
+        go_on.wait(10)
+        return answer(image)
+
+    monkeypatch.setattr(engine, "infer", slow)
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(inspector.inspect, np.zeros((32, 32, 3), np.uint8))
+        inside.wait(10)
+        inspector.close()
+        go_on.set()
+        assert running.result(10).score >= 0
+    with pytest.raises(UsageError, match="closed"):
+        inspector.inspect(np.zeros((32, 32, 3), np.uint8))
+    assert engine._compiled is None

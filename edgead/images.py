@@ -37,7 +37,8 @@ __all__ = [
 
 Image = npt.NDArray[np.uint8]
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
+_WRITTEN = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".tif", ".tiff", ".webp"})
+IMAGE_SUFFIXES = _WRITTEN | {".jfif"}
 MAX_PIXELS = 200_000_000  # beyond any camera; a header that asks for more is damaged or hostile
 _MAX_FILE_BYTES = 8 * MAX_PIXELS  # four channels of 16 bits, uncompressed
 
@@ -114,8 +115,8 @@ def write_image(path: str | os.PathLike[str], rgb: npt.NDArray[Any]) -> None:
     Raises `UsageError` for an unknown suffix or array, `DataError` when the file cannot be written.
     """
     path = Path(path)
-    if path.suffix.lower() not in IMAGE_SUFFIXES:
-        raise UnknownNameError("image suffix", path.suffix, IMAGE_SUFFIXES)
+    if path.suffix.lower() not in _WRITTEN:
+        raise UnknownNameError("image suffix", path.suffix, _WRITTEN)
     if rgb.dtype != np.uint8 or not (rgb.ndim == 2 or (rgb.ndim == 3 and rgb.shape[2] == 3)) or not rgb.size:
         raise UsageError(f"{path}: can write uint8 H W 3 or H W, not {rgb.dtype} of shape {rgb.shape}.")
     stored = rgb if rgb.ndim == 2 else cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)

@@ -35,24 +35,25 @@ LAYERS: dict[str, set[str]] = {
     "files": {"errors"},
     "records": {"errors"},
     "images": GROUND | {"image_headers"},
+    "picture_files": {"images"},
     "metrics": GROUND,
     "profiles": GROUND,
     "device": GROUND | {"profiles"},
     "bundle": GROUND,
     # training
-    "datasets": GROUND | {"images", "profiles"},
+    "datasets": GROUND | {"images", "picture_files", "profiles"},
     "models": GROUND,
     "learning": GROUND,
     "evaluation": GROUND | {"datasets", "images", "metrics"},
-    "synthesis": GROUND | {"datasets", "images", "learning", "models"},
+    "synthesis": GROUND | {"datasets", "images", "picture_files", "learning", "models"},
     "training": GROUND
     | {"bundle", "datasets", "evaluation", "images", "learning", "metrics", "models", "synthesis"},
     # the line
     "runtime": GROUND | {"bundle", "device", "images", "profiles"},
     "web": GROUND | {"bundle", "images", "runtime"},
-    "cameras": GROUND | {"images"},
+    "cameras": GROUND | {"images", "picture_files"},
     "verdicts": GROUND | {"cameras", "runtime", "web"},
-    "inspection": GROUND | {"cameras", "images", "runtime", "verdicts", "web"},
+    "inspection": GROUND | {"cameras", "images", "picture_files", "runtime", "verdicts", "web"},
     "bench": GROUND | {"bundle", "device", "images", "runtime", "web"},
     # both
     "compiler": GROUND

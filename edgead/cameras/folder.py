@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +11,8 @@ from numpy.typing import NDArray
 
 from edgead.cameras.base import NO_PIXELS, Driver, Frame, FrameStatus
 from edgead.errors import CameraTimeoutError, DataError
-from edgead.images import IMAGE_SUFFIXES, read_image
+from edgead.images import read_image
+from edgead.picture_files import nothing_found, pictures_in, pictures_of
 
 _KEPT_BYTES = 2**29  # of decoded pictures: reading and decoding again would set the frame rate
 
@@ -20,12 +20,10 @@ _KEPT_BYTES = 2**29  # of decoded pictures: reading and decoding again would set
 def find_pictures(pattern: str) -> list[Path]:
     """The images of a folder (searched through) or of a pattern, sorted; raises DataError for none."""
     path = Path(pattern)
-    found = path.rglob("*") if path.is_dir() else map(Path, glob.iglob(pattern, recursive=True))  # noqa: PTH207
-    images = sorted(item for item in found if item.suffix.lower() in IMAGE_SUFFIXES and item.is_file())
-    if not images:
-        kinds = ", ".join(sorted(IMAGE_SUFFIXES))
-        raise DataError(f"{pattern}: expected images ({kinds}), found none. Check the path.")
-    return images
+    found = pictures_in(path, below=True) if path.is_dir() else pictures_of(pattern)
+    if not found.pictures:
+        raise DataError(nothing_found(pattern, found))
+    return list(found.pictures)
 
 
 class FolderDriver(Driver):

@@ -173,7 +173,7 @@ def _pictures(arguments: tuple[str, ...], bundle: Bundle) -> Images:
     from edgead.images import read_image
     from edgead.inspection.files import find_images
 
-    return [read_image(path) for path in find_images(arguments)]
+    return [read_image(path) for path in find_images(arguments).pictures]
 
 
 def _predicted(bundle: Bundle, report: dict[str, Any], target: str | None) -> dict[str, Any]:

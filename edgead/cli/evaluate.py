@@ -109,6 +109,8 @@ def command(
         _print(answer, report_path)
         if control is not None:
             click.echo(control.text)
+    if dataset.ignored:
+        click.echo(f"{dataset.root}: {dataset.ignored_in_words}", err=True)
     if control is not None and control.warning:
         click.echo(f"Warning: {control.warning}", err=True)
 

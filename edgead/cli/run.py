@@ -109,7 +109,8 @@ def command(
         raise UsageError(
             "--mqtt, --send, --spool, --count, --counts and --web are for cameras; folder:DIR is one."
         )
-    paths = find_images(images)
+    found = find_images(images)
+    paths = found.pictures
     destination = json_lines or (str(out / "results.jsonl") if out else None)
     base = Path(os.path.commonpath([path.absolute().parent for path in paths]))
     failures = 0
@@ -119,6 +120,8 @@ def command(
             record = inspect_file(inspector, path, overlay=overlay)
             failures += "error" in record
             write(record)
+    if found.left_out:
+        click.echo(f"{len(paths)} images; {found.describe(Path.cwd())}", err=True)
     _conclude(len(paths), failures, out, quiet=destination == "-")
 
 

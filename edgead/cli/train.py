@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -116,6 +117,7 @@ def command(
         return
     from edgead.training.train import train
 
+    _say_images(data)
     try:
         with stage_progress() as on_progress:
             run = train(data, out, settings=settings, minutes=minutes, on_progress=on_progress)
@@ -128,6 +130,15 @@ def command(
         write_json(json_path, _answer(run))
     if json_path != "-":
         _print(run)
+
+
+def _say_images(folders: Sequence[Path]) -> None:
+    """How many good images there are, and what of each folder is none."""
+    from edgead.datasets import open_dataset
+
+    for dataset in map(open_dataset, folders):
+        left_out = f"; {dataset.ignored_in_words}" if dataset.ignored else ""
+        click.echo(f"{dataset.root}: {len(dataset.train)} good images{left_out}", err=True)
 
 
 def _interrupted(out: Path) -> str:

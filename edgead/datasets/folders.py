@@ -6,8 +6,8 @@
     ...                   test/<kind>/000.png
                           ground_truth/<kind>/000_mask.png, or 000.png
 
-The others are in `edgead.datasets.layouts`. Extensions count in any case, hidden files do not count, every
-other file is listed as ignored.
+The others are in `edgead.datasets.layouts`. `OK` and `normal` stand for `good`, in any case of letters.
+Which files are pictures is said in `edgead.picture_files`; all else is listed as ignored.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from edgead.datasets.layouts import layout_at, resemblance
 from edgead.datasets.layouts.mvtec import read_mvtec
 from edgead.datasets.listing import first_few, folders_in, images_in, nothing_found
-from edgead.datasets.samples import GOOD, ImageDataset, Sample
+from edgead.datasets.samples import GOOD, ImageDataset, Sample, is_good_name
 from edgead.errors import DataError
 
 __all__ = ["GOOD", "ImageDataset", "Sample", "open_collection", "open_dataset"]
@@ -45,6 +45,7 @@ def open_dataset(path: str | os.PathLike[str]) -> ImageDataset:
     if not images:
         raise DataError(_not_a_product(root))
     samples = tuple(Sample(image) for image in images)
+    ignored += folders_in(root)
     return ImageDataset(name, root, "folder", train=samples, ignored=tuple(ignored))
 
 
@@ -63,7 +64,11 @@ def open_collection(path: str | os.PathLike[str]) -> tuple[ImageDataset, ...]:
 
 
 def _is_product(folder: Path) -> bool:
-    return layout_at(folder) is not None or (folder / "train" / GOOD).is_dir()
+    return layout_at(folder) is not None or _has_good(folder)
+
+
+def _has_good(folder: Path) -> bool:
+    return any(is_good_name(inside.name) for inside in folders_in(folder / "train"))
 
 
 def _with_resemblance(root: Path, name: str) -> ImageDataset:
@@ -71,7 +76,7 @@ def _with_resemblance(root: Path, name: str) -> ImageDataset:
     try:
         return read_mvtec(root, name)
     except DataError as error:
-        if (root / "train" / GOOD).is_dir():
+        if _has_good(root):
             raise
         likeness = resemblance(root)
         raise DataError(f"{error} {likeness}".strip()) from error

@@ -8,15 +8,15 @@ from pathlib import Path
 from edgead.datasets.samples import GOOD
 from edgead.errors import DataError
 from edgead.images import IMAGE_SUFFIXES
+from edgead.picture_files import FOLDER, pictures_in
 
 _NAMED = 5  # names in a message before it says how many more
 
 
 def images_in(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Image files and other files directly in a folder, sorted by name."""
-    files = sorted(entry for entry in folder.iterdir() if entry.is_file() and not entry.name.startswith("."))
-    images = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES]
-    return images, [file for file in files if file.suffix.lower() not in IMAGE_SUFFIXES]
+    """Image files and other files directly in a folder, sorted by name; links to nothing are among these."""
+    found = pictures_in(folder)
+    return list(found.pictures), [path for path, reason in found.left_out if reason != FOLDER]
 
 
 def folders_in(folder: Path) -> list[Path]:

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edgead.errors import DataError
-from edgead.images import IMAGE_SUFFIXES, read_bytes, read_stored
+from edgead.images import read_bytes, read_stored
+from edgead.picture_files import pictures_in
 
 Mask = npt.NDArray[np.bool_]
 
@@ -48,7 +49,7 @@ def read_mask(
 
 
 def _union(folder: Path, shape_hw: tuple[int, int], has_class_numbers: bool) -> Mask:
-    masks = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    masks = pictures_in(folder).pictures
     if not masks:
         raise DataError(f"{folder} should hold the masks of one image, and holds no picture. Copy it again.")
     found = np.zeros(shape_hw, dtype=bool)

@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgead.picture_files import UNUSED, describe_left_out, why_no_picture
+
 GOOD = "good"
+_NAMES_OF_GOOD = frozenset({GOOD, "ok", "normal"})
+
+
+def is_good_name(folder: str) -> bool:
+    """Whether a folder of this name holds good parts: good, OK, normal, in any case of letters."""
+    return folder.casefold() in _NAMES_OF_GOOD
 
 
 @dataclass(frozen=True)
@@ -43,6 +51,12 @@ class ImageDataset:
     test: tuple[Sample, ...] = ()
     ignored: tuple[Path, ...] = ()  # files that are no images, masks without an image, folders beside good/
     validation: tuple[Sample, ...] = ()
+
+    @property
+    def ignored_in_words(self) -> str:
+        """What of the folder was left out and why, in a sentence; empty where nothing was."""
+        reasons = [(path, why_no_picture(path) or UNUSED) for path in self.ignored]
+        return describe_left_out(reasons, self.root)
 
     @property
     def kinds(self) -> tuple[str, ...]:

@@ -4,41 +4,41 @@ from __future__ import annotations
 
 import dataclasses
 import glob
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from edgead.errors import DataError, EdgeadError
-from edgead.images import IMAGE_SUFFIXES, read_image, write_image
+from edgead.images import read_image, write_image
+from edgead.picture_files import PictureFiles, nothing_found, pictures_in, pictures_of
 from edgead.runtime.inspector import Inspector
 from edgead.runtime.overlay import draw_regions, heatmap_overlay, overlay_range
 from edgead.runtime.result import Result
 
 
-def find_images(arguments: Sequence[str]) -> list[Path]:
+def find_images(arguments: Sequence[str]) -> PictureFiles:
     """The image files that files, folders (searched through) and patterns stand for, each once.
 
     A file that does not exist stays in the list, for the record; a folder or a pattern without images is a
     DataError.
     """
-    found = [path for argument in arguments for path in _expand(argument)]
-    return list(dict.fromkeys(found))
+    found = [_expand(argument) for argument in arguments]
+    pictures = dict.fromkeys(path for one in found for path in one.pictures)
+    left_out = dict.fromkeys(entry for one in found for entry in one.left_out)
+    return PictureFiles(tuple(pictures), tuple(left_out))
 
 
-def _expand(argument: str) -> list[Path]:
+def _expand(argument: str) -> PictureFiles:
     path = Path(argument)
     if path.is_dir():
-        inside = (Path(folder) / name for folder, _, names in os.walk(path) for name in names)
+        found = pictures_in(path, below=True)
     elif not path.exists() and glob.has_magic(argument):
-        inside = (Path(name) for name in glob.iglob(argument, recursive=True))  # noqa: PTH207 - also absolute
+        found = pictures_of(argument)
     else:
-        return [path]
-    images = sorted(item for item in inside if item.suffix.lower() in IMAGE_SUFFIXES and item.is_file())
-    if not images:
-        kinds = ", ".join(sorted(IMAGE_SUFFIXES))
-        raise DataError(f"{argument}: expected images ({kinds}), found none. Check the path.")
-    return images
+        return PictureFiles((path,), ())
+    if not found.pictures:
+        raise DataError(nothing_found(argument, found))
+    return found
 
 
 def inspect_file(inspector: Inspector, path: Path, *, overlay: Path | None = None) -> dict[str, Any]:

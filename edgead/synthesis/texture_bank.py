@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from edgead.errors import DataError
 from edgead.images import IMAGE_SUFFIXES, read_image
+from edgead.picture_files import pictures_in
 from edgead.synthesis.masks import perlin_noise, random_walk
 
 __all__ = ["DRAWN_FAMILIES", "TextureBank"]
@@ -85,7 +86,7 @@ def _pictures_under(folder: Path) -> list[Path]:
         raise DataError(
             f"Texture folder {folder} does not exist. Name a folder of pictures, or leave it out."
         )
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    paths = list(pictures_in(folder, below=True).pictures)
     if not paths:
         raise DataError(f"Texture folder {folder} holds no pictures ({', '.join(sorted(IMAGE_SUFFIXES))}).")
     return paths

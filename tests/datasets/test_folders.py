@@ -27,7 +27,7 @@ def test_plain_folder_in_sorted_order_with_leftovers_reported(tmp_path: Path) ->
     dataset = open_dataset(tmp_path)
     assert [sample.path.name for sample in dataset.train] == ["a.jpeg", "b.PNG", "c.TiF"]
     assert (dataset.layout, dataset.test, dataset.name) == ("folder", (), tmp_path.name)
-    assert [path.name for path in dataset.ignored] == ["notes.txt"]
+    assert [path.name for path in dataset.ignored] == ["notes.txt", "sub"]
     assert not any(sample.is_anomalous for sample in dataset.train)
 
 
@@ -73,7 +73,7 @@ REFUSED = {
     "empty": ((), "found nothing"),
     "no image among files": (("a.txt",), r"1 other files \(such as a.txt\)"),
     "images one level down": (("good/a.png",), "the folders good"),
-    "train without good": (("train/Good/a.png",), "found Good"),
+    "train without good": (("train/fine/a.png",), "found fine"),
     "train with images alone": (("train/a.png",), "found no folder"),
     "good without images": (("train/good/a.txt",), "holds no images"),
     "one mask missing": (

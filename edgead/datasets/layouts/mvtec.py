@@ -13,27 +13,35 @@ from pathlib import Path
 
 from edgead.datasets.layouts.base import Layout, good_samples, kind_samples
 from edgead.datasets.listing import folders_in, images_in, paired_masks, require_images
-from edgead.datasets.samples import GOOD, ImageDataset, Sample
+from edgead.datasets.samples import GOOD, ImageDataset, Sample, is_good_name
 from edgead.errors import DataError
 
 
 def read_mvtec(root: Path, name: str) -> ImageDataset:
     """A product of MVTec AD; raises DataError where train/good is missing or empty, or a mask is."""
-    good = root / "train" / GOOD
-    if not good.is_dir():
-        found = ", ".join(folder.name for folder in folders_in(root / "train")) or "no folder"
+    inside = folders_in(root / "train")
+    good = [folder for folder in inside if is_good_name(folder.name)]
+    if len(good) != 1:
+        found = ", ".join(folder.name for folder in inside) or "no folder"
         raise DataError(
-            f"{root / 'train'} should hold a folder '{GOOD}' with images of good parts; found {found}. "
-            f"Move the good images to {good}."
+            f"{root / 'train'} should hold one folder '{GOOD}' with images of good parts; found {found}. "
+            f"Move the good images to {root / 'train' / GOOD}."
         )
-    images, ignored = require_images(good)
-    ignored += [folder for folder in folders_in(root / "train") if folder.name != GOOD]
+    images, ignored = require_images(good[0])
+    ignored += [folder for folder in inside if folder != good[0]]
     test: list[Sample] = []
     for folder in folders_in(root / "test"):
-        samples, left_over = kind_samples(folder, root / "ground_truth" / folder.name, kind=folder.name)
+        kind = GOOD if is_good_name(folder.name) else folder.name
+        samples, left_over = kind_samples(folder, root / "ground_truth" / folder.name, kind=kind)
         test += samples
         ignored += left_over
+    ignored += _without_images(root / "ground_truth", {folder.name for folder in folders_in(root / "test")})
     return ImageDataset(name, root, "mvtec", good_samples(images), tuple(test), tuple(ignored))
+
+
+def _without_images(truth: Path, kinds: set[str]) -> list[Path]:
+    """Folders of masks that belong to no folder of test images."""
+    return [folder for folder in folders_in(truth) if folder.name not in kinds]
 
 
 def _read_3d(root: Path, name: str) -> ImageDataset:

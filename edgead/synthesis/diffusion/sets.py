@@ -20,7 +20,8 @@ import numpy.typing as npt
 
 from edgead.errors import DataError
 from edgead.files import write_bytes, write_json
-from edgead.images import IMAGE_SUFFIXES, read_image, resize_image
+from edgead.images import read_image, resize_image
+from edgead.picture_files import pictures_in
 from edgead.records import read_json, record_from
 
 __all__ = ["AnomalySet", "SetFacts", "SetImage", "SetWriter", "open_set"]
@@ -196,8 +197,7 @@ def _open_plain(folder: Path) -> AnomalySet:
 def _images_in(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
-    files = (entry for entry in folder.iterdir() if entry.is_file() and not entry.name.startswith("."))
-    return sorted(file for file in files if file.suffix.lower() in IMAGE_SUFFIXES)
+    return list(pictures_in(folder).pictures)
 
 
 def _is_intact(root: Path, image: SetImage) -> bool:

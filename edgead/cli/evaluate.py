@@ -98,6 +98,8 @@ def command(
     answer = _answer(model, dataset, evaluation)
     control = thumbnail_control(dataset)
     remarks = () if control is None else tuple(filter(None, (control.text, control.warning)))
+    remarks += evaluation.mask_remarks
+    answer["mask_remarks"] = list(evaluation.mask_remarks)
     answer["thumbnail_control"] = None if control is None else asdict(control)
     if report_path is not None:
         from edgead.report import write_report
@@ -109,6 +111,8 @@ def command(
         _print(answer, report_path)
         if control is not None:
             click.echo(control.text)
+    for remark in evaluation.mask_remarks:
+        click.echo(f"Warning: {remark}", err=True)
     if dataset.ignored:
         click.echo(f"{dataset.root}: {dataset.ignored_in_words}", err=True)
     if control is not None and control.warning:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -36,7 +37,7 @@ def read_mask(
             f"Mask {path} should be as large as its image, {shape_hw[1]} x {shape_hw[0]} (width x height), "
             f"and is {stored.shape[1]} x {stored.shape[0]}. Export it again in the image's size."
         )
-    levels = stored if stored.ndim == 2 else stored[..., :3].max(axis=2)
+    levels = stored if stored.ndim == 2 else _levels_of_colours(stored)
     highest, half = int(levels.max()), int(np.iinfo(levels.dtype).max) // 2
     if has_class_numbers:
         return levels > 0
@@ -46,6 +47,15 @@ def read_mask(
             "If its values are numbers of classes, set every defect to 255."
         )
     return levels > (half if highest > 1 else 0)
+
+
+def _levels_of_colours(stored: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The highest colour of each pixel; its opacity where the mask is drawn in that, and is black."""
+    colours: npt.NDArray[Any] = stored[..., :3].max(axis=2)
+    if stored.shape[2] == 4 and not colours.any() and stored[..., 3].min() < stored[..., 3].max():
+        opacity: npt.NDArray[Any] = stored[..., 3]
+        return opacity
+    return colours
 
 
 def _union(folder: Path, shape_hw: tuple[int, int], has_class_numbers: bool) -> Mask:

@@ -6,6 +6,7 @@ Every accuracy that edgead states, of a run, a compiled model or a bundle, comes
 from __future__ import annotations
 
 import math
+import statistics
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 
 
 GOOD = "good"
+_NAMED = 5  # files in a remark
+_MOST_OF_THE_PICTURE = 0.5
 
 
 class InspectionResult(Protocol):
@@ -76,6 +79,7 @@ class Record:
     anomaly_map: np.ndarray | None = None
     has_class_numbers: bool = False
     part: str | None = None
+    mask_share: float | None = None  # of the picture, at the size of the pixel metrics; None without a mask
 
 
 @dataclass(frozen=True)
@@ -120,6 +124,26 @@ class Evaluation:
     def summary(self) -> Figures:
         """The figures that runs and manifests keep, by key."""
         return figures(self, SUMMARY)
+
+    @property
+    def mask_remarks(self) -> tuple[str, ...]:
+        """What is strange about the masks, in sentences; none where nothing is."""
+        masked = [record for record in self.records if record.mask_share is not None]
+        empty = [record.path.name for record in masked if not record.mask_share]
+        shares = [record.mask_share for record in masked if record.mask_share]
+        remarks = []
+        if empty:
+            named = ", ".join(empty[:_NAMED]) + (" ..." if len(empty) > _NAMED else "")
+            remarks.append(
+                f"{len(empty)} of {len(masked)} masks are empty at {self.size[0]} x {self.size[1]}: no pixel "
+                f"of {named} counts as a defect. Draw them, or leave these images without a mask."
+            )
+        if shares and statistics.median(shares) > _MOST_OF_THE_PICTURE:
+            remarks.append(
+                f"Half of the masks cover more than {_MOST_OF_THE_PICTURE:.0%} of their pictures. Are they "
+                "inverted? White (255) is the defect."
+            )
+        return tuple(remarks)
 
     def to_json(self, *, records: bool = True) -> dict[str, Any]:
         """Return plain data for `json.dumps`, nan as None; `records=False` leaves the single images out."""
@@ -202,7 +226,8 @@ def evaluate_samples(
             if usable:
                 if sample.kind not in accumulators:
                     accumulators[sample.kind] = stack.enter_context(PixelAccumulator())
-                _add_pixels(accumulators[sample.kind], record, size)
+                share = _add_pixels(accumulators[sample.kind], record, size)
+                record = replace(record, mask_share=share)
             records.append(record if keep_maps else replace(record, anomaly_map=None))
             if on_progress is not None:
                 on_progress(len(records), len(samples))
@@ -241,12 +266,15 @@ def _evaluate_one(predict: Predict, sample: Sample) -> tuple[Record, bool]:
     return record, not sample.is_anomalous or sample.mask_path is not None
 
 
-def _add_pixels(accumulator: PixelAccumulator, record: Record, size: tuple[int, int]) -> None:
+def _add_pixels(accumulator: PixelAccumulator, record: Record, size: tuple[int, int]) -> float | None:
+    """Count the pixels of an image; return the share of them that its mask covers, None without one."""
     anomaly_map = record.anomaly_map
     if anomaly_map is None or anomaly_map.ndim != 2 or not anomaly_map.size:
         shape = None if anomaly_map is None else anomaly_map.shape
         raise DataError(f"Expected an anomaly map of shape h w for {record.path}, found {shape}.")
-    accumulator.add(resized_map(anomaly_map, size), resized_mask(record, size), name=str(record.path))
+    mask = resized_mask(record, size)
+    accumulator.add(resized_map(anomaly_map, size), mask, name=str(record.path))
+    return None if mask is None else float(mask.mean())
 
 
 def resized_map(anomaly_map: np.ndarray, size: tuple[int, int]) -> np.ndarray:

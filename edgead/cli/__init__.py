@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import importlib
+import io
 import logging
+import os
+import sys
 from typing import Any
 
 import click
@@ -85,7 +90,14 @@ class LazyGroup(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; errors raised on purpose end it with their message and exit status."""
         try:
-            return super().invoke(ctx)
+            answer = super().invoke(ctx)
+            sys.stdout.flush()  # while an error can still be told
+            return answer
+        except OSError as error:
+            if error.filename is not None or error.errno == errno.EPIPE:
+                raise
+            _discard_output()
+            raise CommandFailure(f"The output cannot be written ({error.strerror}).") from error
         except EdgeadError as error:
             raise CommandFailure(str(error), exit_code=error.exit_code) from error
         except ModuleNotFoundError as error:
@@ -119,7 +131,23 @@ def main() -> None:
 
     Exit status: 0 done, 1 failed, 2 wrong usage, 3 a gate refused (accuracy, verification, deadline).
     """
+    _write_any_character()
     _show_log()
+
+
+def _write_any_character() -> None:
+    """A name that the console's encoding lacks is written with escapes, in place of a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _discard_output() -> None:
+    """What is left in the buffer of stdout would raise the error again when the process ends."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 class _Echo(logging.Handler):

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 
 from edgead.errors import EdgeadError
 
+MOST_BYTES = 1 << 30  # of a file of text that is read whole
 _CHUNK = 1 << 20
 _LOCK_SECONDS = 0.1  # between two tries, where the system cannot wait for a lock
 
@@ -62,6 +63,24 @@ def is_stream(path: str | os.PathLike[str]) -> bool:
     except OSError:
         return False
     return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def read_file(path: str | os.PathLike[str], *, most: int = MOST_BYTES) -> bytes:
+    """The bytes of a file, `most` of them at most; raises OSError, for a pipe or a device as well.
+
+    These would be read without an end, or never answer.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    with os.fdopen(descriptor, "rb") as file:
+        found = os.fstat(file.fileno())
+        if stat.S_ISDIR(found.st_mode):
+            raise IsADirectoryError(errno.EISDIR, "a folder", os.fspath(path))
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "a pipe or a device, not a file", os.fspath(path))
+        if found.st_size > most:
+            words = f"{found.st_size} bytes, and at most {most} are read"
+            raise OSError(errno.EFBIG, words, os.fspath(path))
+        return file.read(most)
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgead.errors import DataError, UnknownNameError, UsageError
-from edgead.files import write_bytes
+from edgead.files import read_file, write_bytes
 from edgead.image_headers import DamagedImageError, read_header
 
 __all__ = [
@@ -132,12 +132,7 @@ def write_image(path: str | os.PathLike[str], rgb: npt.NDArray[Any]) -> None:
 def read_bytes(path: Path) -> bytes:
     """The bytes of a file of images or marks; DataError where it cannot be read or is too large."""
     try:
-        size = path.stat().st_size
-        if path.is_file() and size > _MAX_FILE_BYTES:
-            raise DataError(
-                f"{path} has {size} bytes; an image may have {_MAX_FILE_BYTES}. Crop or shrink it."
-            )
-        return path.read_bytes()
+        return read_file(path, most=_MAX_FILE_BYTES)
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist. Check the path, or copy the image again.") from error
     except IsADirectoryError as error:

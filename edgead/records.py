@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from edgead.errors import DataError, EdgeadError
+from edgead.files import read_file
 
 _Record = TypeVar("_Record")
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")  # half of a character of two escapes, or alone
@@ -45,7 +46,7 @@ def parse_json(text: bytes | str, *, origin: str, error: type[EdgeadError] = Dat
 def read_json(path: Path, *, what: str, advice: str) -> Any:
     """The value of a JSON file; DataError where it cannot be read, or is none. `what`: in words."""
     try:
-        return parse_json(path.read_bytes(), origin=str(path))
+        return parse_json(read_file(path), origin=str(path))
     except OSError as fault:
         raise DataError(f"{path} is no {what} ({fault.strerror}). {advice}") from fault
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from edgead.errors import DataError, EdgeadError
-from edgead.files import lock_file, whole_file, write_bytes, write_json
+from edgead.files import lock_file, read_file, whole_file, write_bytes, write_json
 
 
 @pytest.fixture
@@ -156,3 +156,18 @@ def test_a_link_stays_and_what_it_names_is_written(tmp_path: Path, exists: bool)
     write_bytes(link, b"new")
     assert link.is_symlink()
     assert target.read_bytes() == b"new"
+
+
+def test_a_file_is_read_whole(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"abc")
+    assert read_file(tmp_path / "a", most=3) == b"abc"
+    with pytest.raises(OSError, match="3 bytes, and at most 2"):
+        read_file(tmp_path / "a", most=2)
+
+
+@pytest.mark.parametrize("path", ["/dev/zero", "/dev/null", "pipe", "folder"])
+def test_what_would_never_end_is_not_read(tmp_path: Path, path: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OSError, match=r"a pipe or a device|a folder|directory"):
+        read_file(tmp_path / path)

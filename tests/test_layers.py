@@ -33,7 +33,7 @@ LAYERS: dict[str, set[str]] = {
     "engines": {"errors", "installation", "plugins"},
     "image_headers": set(),
     "files": {"errors"},
-    "records": {"errors"},
+    "records": {"errors", "files"},
     "images": GROUND | {"image_headers"},
     "picture_files": {"images"},
     "metrics": GROUND,

@@ -24,6 +24,7 @@ from edgead.models.backbones.base import STAGES
 from edgead.models.folding import fold_backbone
 from edgead.models.realnet.config import RealNetConfig
 from edgead.profiles.target import Target
+from edgead.records import read_json
 from edgead.training.batches import BatchStream, make_synthesizer
 from edgead.training.data import load_images
 from edgead.training.features import FeatureExtractor, GoodFeatures
@@ -131,7 +132,7 @@ def kept_allocation(run: Path, request: AllocationRequest, settings: TrainSettin
     if not path.exists():
         return None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path, what="allocation", advice="Remove it.")
         if content["request"] == request_json(request, settings):
             return Allocation.from_json(content["allocation"])
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgead.errors import BundleError, UsageError
+from edgead.files import read_file
 from edgead.installation import how_to_install
 from edgead.records import json_from, parse_json, record_from
 
@@ -139,11 +140,7 @@ def read_trust(path: str | Path) -> Trust:
     keys: list[PublicKey] = []
     releases: dict[str, int] = {}
     try:
-        if Path(path).stat().st_size > _MAX_BYTES:
-            raise UsageError(
-                f"{path}: expected a file of trusted keys, found {Path(path).stat().st_size} bytes."
-            )
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        lines = read_file(path, most=_MAX_BYTES).decode("utf-8").splitlines()
     except (OSError, ValueError) as error:
         raise UsageError(
             f"{path}: no file of trusted keys ({error}). Write the line that `edgead key new` prints into it."

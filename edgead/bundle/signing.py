@@ -20,7 +20,7 @@ from edgead.bundle.signature import (
     signed_bytes,
 )
 from edgead.errors import BundleError, UsageError
-from edgead.files import write_bytes
+from edgead.files import read_file, write_bytes
 from edgead.installation import how_to_install
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def sign_bundle(
 def _private_key(path: Path, passphrase: bytes | None) -> Ed25519PrivateKey:
     serialization, ed25519 = _cryptography()
     try:
-        found: Any = serialization.load_pem_private_key(path.read_bytes(), password=passphrase)
+        found: Any = serialization.load_pem_private_key(read_file(path), password=passphrase)
     except OSError as error:
         raise UsageError(f"{path}: no key ({error.strerror}). Make one: edgead key new {path}") from error
     except TypeError as error:

@@ -12,6 +12,7 @@ from edgead.bundle import read_bundle
 from edgead.bundle.model_check import check_onnx
 from edgead.cli.options import write_json
 from edgead.errors import DataError, GateError, UsageError
+from edgead.files import read_file
 from edgead.installation import how_to_install
 
 if TYPE_CHECKING:
@@ -56,9 +57,7 @@ def models(path: Path) -> list[tuple[str, bytes]]:
             raise DataError(f"{path}: expected a model in ONNX, found none. Name another bundle.")
         return found
     try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise DataError(f"{path}: too large for an ONNX file. Name a model without external data.")
-        content = path.read_bytes()
+        content = read_file(path, most=_MOST_BYTES)
     except OSError as error:
         raise DataError(
             f"{path}: cannot be read ({error.strerror}). Name an .onnx or .edgead file."

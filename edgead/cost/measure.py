@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import datetime
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +20,8 @@ from edgead.bundle import InputSpec, Manifest, OutputSpec, draft_manifest
 from edgead.bundle.model_check import check_onnx
 from edgead.device.machine import cpu_model, usable_cores
 from edgead.errors import DataError, UsageError
+from edgead.files import read_file
+from edgead.records import parse_json
 from edgead.runtime.engines import create_engine
 from edgead.runtime.engines.base import Engine
 from edgead.version import __version__
@@ -51,7 +52,7 @@ def read_models(folder: Path) -> list[TimedModel]:
     """The models of a folder that `edgead targets measure --make-models` wrote; DataError for another."""
     path = folder / MODELS_INDEX
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(read_file(path), origin=str(path))
         return [
             TimedModel(
                 dict(entry["config"]), str(entry["precision"]), (folder / str(entry["file"])).read_bytes

@@ -8,7 +8,6 @@ without annotations are left out. Pictures are linked, not copied.
 
 from __future__ import annotations
 
-import json
 import secrets
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +22,7 @@ from edgead.datasets.samples import GOOD
 from edgead.errors import DataError, UsageError
 from edgead.files import write_json
 from edgead.images import write_image
+from edgead.records import read_json
 
 SPLITS = 4
 ANOMALOUS = "anomalous"
@@ -105,7 +105,7 @@ def _read(coco: Path, name: str) -> _Half:
             f"instances_val2017.json in {coco}. Download COCO 2017 and unpack it there."
         )
     try:
-        found = json.loads(table.read_bytes())
+        found = read_json(table, what="table of COCO", advice="Download it again.")
         images = {int(image["id"]): image for image in found["images"]}
         classes = {int(entry["id"]): str(entry["name"]) for entry in found["categories"]}
         annotations: dict[int, list[Mapping[str, Any]]] = {}

@@ -7,6 +7,7 @@ rejects more good parts on the line than it promises.
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,6 +23,7 @@ from scipy.sparse.csgraph import connected_components
 from edgead.datasets.samples import Sample
 from edgead.datasets.thumbnails import Thumbnails, thumbnails
 from edgead.errors import DataError, UsageError
+from edgead.files import read_file
 
 BY_CONTENT = "content"  # siblings that a published data set names, and near duplicates
 EACH_ALONE = "image"  # each image is a part of its own; equal files still stay together
@@ -178,7 +180,7 @@ def _of_file(samples: Sequence[Sample], path: Path) -> Groups:
 
 def _read_csv(path: Path) -> Mapping[str, str]:
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
+        with io.StringIO(read_file(path).decode("utf-8-sig"), newline="") as file:
             reader = csv.DictReader(file)
             if not {"file", "group"} <= set(reader.fieldnames or ()):
                 raise DataError(

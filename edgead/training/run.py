@@ -25,7 +25,7 @@ import torch
 from edgead.bundle import ThresholdSpec
 from edgead.datasets import Products, Sample
 from edgead.errors import DataError, TrainingError
-from edgead.files import write_bytes, write_json
+from edgead.files import read_file, write_bytes, write_json
 from edgead.learning.checkpoint import load_tensors, save_tensors
 from edgead.models.backbones import backbone_spec, build_backbone
 from edgead.models.config import ModelConfig
@@ -207,7 +207,7 @@ def read_run(path: str | Path) -> Run:
 
 def _read_object(path: Path) -> dict[str, Any]:
     try:
-        text = path.read_bytes()
+        text = read_file(path)
     except OSError as error:
         raise DataError(
             f"{path} cannot be read ({error.strerror}). A run folder has {RUN_FILE}, {SPLIT_FILE} and "

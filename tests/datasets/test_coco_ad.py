@@ -133,7 +133,7 @@ def _broken(coco: Path, how: str) -> None:
     ("how", "message"),
     [
         ("picture lost", r"names 1 of 3 images that are not in .*000000000012.jpg"),
-        ("not JSON", "no file of COCO annotations"),
+        ("not JSON", "not valid JSON"),
         ("no annotations", r"instances_val2017.json is missing"),
         ("two points", "three points"),
         ("size", r"run lengths are for \[4, 4\]"),

@@ -6,7 +6,6 @@ as <product>.json in ../realiad_jsons/realiad_jsons, ../../realiad_jsons/realiad
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from edgead.datasets.layouts.base import Layout
 from edgead.datasets.listing import first_few
 from edgead.datasets.samples import GOOD, ImageDataset, Sample
 from edgead.errors import DataError
+from edgead.records import read_json
 
 _FOLDERS = ("realiad_jsons/realiad_jsons", "realiad_jsons", ".")
 
@@ -58,10 +58,7 @@ def _split_file(root: Path, product: str) -> Path:
 
 
 def _parsed(table: Path) -> dict[str, Any]:
-    try:
-        split = json.loads(table.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{table} is no valid JSON: {error}. Copy it again.") from error
+    split = read_json(table, what="table of Real-IAD", advice="Copy it again.")
     parts = (split.get("train"), split.get("test")) if isinstance(split, dict) else (None,)
     if not all(isinstance(part, list) for part in parts):
         raise DataError(f"{table} should hold the lists 'train' and 'test'. Copy it again.")

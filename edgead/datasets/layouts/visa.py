@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import csv
+import io
 from pathlib import Path
 
 from edgead.datasets.layouts.base import Layout
 from edgead.datasets.listing import first_few
 from edgead.datasets.samples import GOOD, ImageDataset, Sample
 from edgead.errors import DataError
+from edgead.files import read_file
 
 _SPLIT = "split_csv/1cls.csv"
 _COLUMNS = ("object", "split", "label", "image", "mask")
@@ -46,7 +48,11 @@ def _read(root: Path, name: str) -> ImageDataset:
 
 
 def _rows(table: Path, product: str) -> list[dict[str, str]]:
-    with table.open(newline="", encoding="utf-8") as file:
+    try:
+        text = read_file(table).decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{table} cannot be read: {error}. Copy it again.") from error
+    with io.StringIO(text, newline="") as file:
         reader = csv.DictReader(file)
         missing = [column for column in _COLUMNS if column not in (reader.fieldnames or ())]
         if missing:

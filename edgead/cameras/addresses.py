@@ -90,9 +90,21 @@ def _kind(name: str) -> CameraKind:
     return load(plugins[name], CameraKind)
 
 
+_USER_AND_PASSWORD = re.compile(r"(//[^/@:\s]*):\S*@")
+_SECRET_SETTING = re.compile(
+    r"((?<![\w-])[\w-]*(?:pass|pwd|user-pw|-pw|secret|token|api_?key)[\w-]*\s*=\s*)"
+    r"(?:\"[^\"]*\"|'[^']*'|[^&;#\s]+)",
+    re.IGNORECASE,
+)
+
+
 def without_password(address: str) -> str:
-    """The address as it may be shown and logged."""
-    return re.sub(r"(//[^/@:]*):[^/@]*@", r"\1:***@", address)
+    """The address, or a message with one, as it may be shown and logged.
+
+    A password may hold "/" and "@" as people write them: all up to the last "@" of the word is taken for it,
+    rather too much than too little. So are values of settings by their names, as in user-pw= of GStreamer.
+    """
+    return _SECRET_SETTING.sub(r"\1***", _USER_AND_PASSWORD.sub(r"\1:***@", address))
 
 
 def _settings(address: str, kind: CameraKind, query: str) -> tuple[dict[str, Any], dict[str, Any]]:

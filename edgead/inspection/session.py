@@ -5,6 +5,7 @@ A library in a host process installs no signal handlers: whoever runs a session 
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from edgead.runtime.overlay import draw_regions, heatmap_overlay, overlay_range
 from edgead.verdicts import Sink, Verdict
 from edgead.web.stream import StreamSettings
 
+_LONGEST_NAME = 60  # letters of a camera's name in a file name: 240 bytes at most, of the 255 that there are
+
 
 @dataclass
 class CameraCounts:
@@ -34,6 +37,22 @@ class CameraCounts:
         self.inspected += verdict.is_anomalous is not None
         self.anomalous += verdict.is_anomalous is True
         self.not_inspected += verdict.is_anomalous is None
+
+
+def told_apart(names: Sequence[str]) -> list[str]:
+    """The names, each once: of equal ones the second has a -2 behind it, and so on."""
+    taken: set[str] = set()
+    found = []
+    for name in names:
+        numbers = (f"{name}-{number}" for number in itertools.count(2))
+        free = next(one for one in itertools.chain((name,), numbers) if one not in taken)
+        taken.add(free)
+        found.append(free)
+    return found
+
+
+def _file_name(source: str) -> str:
+    return "".join(letter if letter.isalnum() else "_" for letter in source)[:_LONGEST_NAME]
 
 
 class InspectionSession:
@@ -56,6 +75,10 @@ class InspectionSession:
         on_event: Callable[[str], None] = lambda message: None,
     ) -> None:
         self.cameras, self.sinks = tuple(cameras), tuple(sinks)
+        for camera, name in zip(cameras, told_apart([camera.name for camera in cameras]), strict=True):
+            camera.name = name  # addresses that differ in a password alone are shown alike
+        files = told_apart([_file_name(camera.name) for camera in cameras])
+        self._file_names = {camera.name: file for camera, file in zip(cameras, files, strict=True)}
         self.counts = {camera.name: CameraCounts() for camera in cameras}
         self.errors: list[BaseException] = []
         self._inspectors = tuple(inspectors)
@@ -86,7 +109,12 @@ class InspectionSession:
                 camera.name: {**vars(self.counts[camera.name]), "frames": camera.statistics.to_json()}
                 for camera in self.cameras
             },
-            "verdicts": {type(sink).__name__: sink.statistics.to_json() for sink in self.sinks},
+            "verdicts": {
+                name: sink.statistics.to_json()
+                for name, sink in zip(
+                    told_apart([type(sink).__name__ for sink in self.sinks]), self.sinks, strict=True
+                )
+            },
         }
 
     def _inspect(self, camera: Camera, inspector: Inspector) -> None:
@@ -128,7 +156,7 @@ class InspectionSession:
             return
         low, high = overlay_range(result.pixel_threshold)
         drawn = heatmap_overlay(frame.pixels, result.anomaly_map, low=low, high=high)
-        name = "".join(letter if letter.isalnum() else "_" for letter in source)[:80]
+        name = self._file_names[source]
         try:
             write_image(folder / f"{name}-{frame.number:08}.png", draw_regions(drawn, result.regions))
         except EdgeadError as error:

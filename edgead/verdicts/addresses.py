@@ -6,6 +6,7 @@ that names a function with the arguments of `SinkMaker`.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from pathlib import Path
@@ -48,9 +49,21 @@ def open_sink(address: str, *, spool: Path | None = None, on_event: OnEvent = la
 
 
 def default_spool(address: str) -> Path:
-    """The folder of the user's state for what waits for an address."""
+    """The folder of the user's state for what waits for an address, whatever the password in it.
+
+    One that an earlier edgead named by the password as well is renamed, with what waits in it.
+    """
     state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-    return Path(state) / "edgead" / "spool" / hashlib.sha256(address.encode()).hexdigest()[:16]
+    spools = Path(state) / "edgead" / "spool"
+    before, _, where = address.rpartition("@")
+    user = before.partition("://")[2].partition(":")[0]
+    scheme = address.partition("://")[0]
+    plain = f"{scheme}://{user}@{where.partition('?')[0]}" if before else address.partition("?")[0]
+    found, earlier = (spools / hashlib.sha256(text.encode()).hexdigest()[:16] for text in (plain, address))
+    if earlier.is_dir() and not found.exists():
+        with contextlib.suppress(OSError):
+            earlier.rename(found)
+    return found
 
 
 def _maker(scheme: str) -> SinkMaker:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
-from edgead.errors import EdgeadError, UsageError
+from edgead.errors import EdgeadError, UnknownNameError, UsageError
+from edgead.files import read_file
 from edgead.installation import how_to_install
 from edgead.verdicts.sinks import OnEvent, Sink, SinkStatistics
 from edgead.verdicts.spool import Spool
@@ -20,12 +22,19 @@ from edgead.verdicts.verdict import Verdict
 _INBOX = 10_000  # verdicts between the inspection and the thread that sends
 _IN_FLIGHT = 20  # sent and not yet acknowledged
 _PORTS = {"mqtt": 1883, "mqtts": 8883}
+_TLS_FILES = ("ca", "cert", "key")
+_SETTINGS = ("password-file", "password-env", *_TLS_FILES)
+_LONGEST_PASSWORD = 2**16
 _LONGEST_WAIT_S = 10  # between attempts to connect
 DEFAULT_SPOOL_BYTES = 64 * 2**20
 
 
 class MqttSink(Sink):
-    """Publishes each verdict to `mqtt://[user:password@]host[:port]/topic` (`mqtts` over TLS), with QoS 1.
+    """Publishes each verdict to `mqtt://[user[:password]@]host[:port]/topic` (`mqtts` over TLS), with QoS 1.
+
+    Settings come behind a question mark: `password-file` or `password-env` (the name of a variable) in place
+    of the password; for TLS `ca` (the authority's certificate, in place of the system's), `cert` and `key`
+    (this client's own), each a file.
 
     Without a connection verdicts go to the folder `spool`, and from there to the broker once it is back, also
     by a later process. It holds at most `spool_bytes`; then the oldest are dropped and counted. The topic's
@@ -188,6 +197,7 @@ class MqttSink(Sink):
             else:
                 self._spool.prepend(lines)
         except OSError as error:
+            self._spool.let_go()
             if self._is_from_spool:  # the head is still there, with those that have been delivered
                 again = len(self._spool) - self.statistics.waiting
                 self.statistics.found += again
@@ -211,7 +221,10 @@ class MqttSink(Sink):
         if self._target.user is not None:
             client.username_pw_set(self._target.user, self._target.password)
         if self._target.is_encrypted:
-            client.tls_set()
+            settings = self._target.settings
+            client.tls_set(
+                ca_certs=settings.get("ca"), certfile=settings.get("cert"), keyfile=settings.get("key")
+            )
         client.will_set(f"{self._target.topic}/status", "offline", qos=1, retain=True)
         client.reconnect_delay_set(1, _LONGEST_WAIT_S)
         put = self._inbox.put
@@ -247,20 +260,63 @@ class _Target:
         self.port = parts.port or _PORTS[parts.scheme]
         self.is_encrypted = parts.scheme == "mqtts"
         self.user = unquote(parts.username) if parts.username else None
-        self.password = unquote(parts.password) if parts.password else None
+        self.settings = _settings(parts.query, is_encrypted=self.is_encrypted)
+        self.password = _password(unquote(parts.password) if parts.password else None, self.settings)
+        if self.password is not None and self.user is None:
+            raise UsageError("A password for a broker needs a user before it: mqtt://user@host/topic.")
         self._words = f"{parts.scheme}://{self.host}:{self.port}/{self.topic}"
 
     def __str__(self) -> str:
         return self._words
 
 
+def _settings(query: str, *, is_encrypted: bool) -> dict[str, str]:
+    """The settings of an address; UsageError for others, and for files that cannot be read."""
+    found = dict(parse_qsl(query, keep_blank_values=True))
+    for name, value in found.items():
+        if name not in _SETTINGS:
+            raise UnknownNameError("setting of an MQTT address", name, _SETTINGS)
+        if name in _TLS_FILES and not is_encrypted:
+            raise UsageError(f"{name}= is for mqtts://; this address is not encrypted.")
+        if name in _TLS_FILES and not Path(value).is_file():
+            raise UsageError(f"{name}={value}: no such file. Name a certificate or key in PEM.")
+    if "key" in found and "cert" not in found:
+        raise UsageError("key= is that of cert=, which is missing.")
+    return found
+
+
+def _password(written: str | None, settings: Mapping[str, str]) -> str | None:
+    """The password from the one place where it is given."""
+    given = [name for name in ("password-file", "password-env") if name in settings]
+    if len(given) + (written is not None) > 1:
+        raise UsageError("The password of a broker is given twice. Give it once.")
+    if not given:
+        return written
+    where = settings[given[0]]
+    if given[0] == "password-env":
+        if where not in os.environ:
+            raise UsageError(f"password-env={where}: there is no such variable. Export it.")
+        return os.environ[where]
+    try:
+        return read_file(where, most=_LONGEST_PASSWORD).decode().splitlines()[0]
+    except (OSError, ValueError, IndexError) as error:
+        raise UsageError(f"password-file={where}: no password in it ({error}). Write it there.") from error
+
+
 def _parse(address: str) -> _Target:
     try:
         parts = urlsplit(address)
-        is_right = parts.scheme in _PORTS and bool(parts.hostname) and bool(parts.path.strip("/"))
-        if is_right and not set("#+") & set(address.partition("@")[2] or address):
+        topic = parts.path.strip("/")
+        is_right = parts.scheme in _PORTS and bool(parts.hostname) and bool(topic)
+        # A host such as a..b would end the client's thread without a word.
+        if (
+            is_right
+            and "#" not in address.rpartition("@")[2]
+            and not set("+\0") & set(topic)
+            and (parts.hostname or "").encode("idna")
+        ):
             return _Target(address)
-    except ValueError:  # a port that is no number
+    except ValueError:  # a port that is no number, a host that is none
         pass
     raise UsageError(
         "Expected the address of a broker and a topic, such as mqtt://192.168.1.5/line3/verdicts "

@@ -20,12 +20,14 @@ class Spool:
     """A queue of lines in a folder, in segments `NUMBER.jsonl`; one process's and one thread's.
 
     A segment is read whole and removed once its lines are delivered: a crash before that delivers them twice,
-    never not at all. Beyond `max_bytes` the oldest segment is dropped, and its lines are counted.
+    never not at all. Beyond `max_bytes` the oldest segment is dropped, and its lines are counted; not the one
+    that `head` has given, whose lines are on their way: where it alone is left, the new line is dropped.
     """
 
     def __init__(self, folder: str | Path, *, max_bytes: int) -> None:
         self._folder, self._max_bytes = Path(folder), max_bytes
         self.dropped = 0
+        self._on_its_way: int | None = None  # number of the segment that `head` gave
         self._tail: int | None = None  # file descriptor of the segment that is written
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -44,7 +46,9 @@ class Spool:
 
     def append(self, line: bytes) -> None:
         """Add a line at the end; raises OSError, and nothing is written then."""
-        self._make_room(len(line))
+        if not self._make_room(len(line)):
+            self.dropped += 1
+            return
         if self._tail is None or self._sizes[max(self._sizes)] + len(line) > _SEGMENT_BYTES:
             self._begin_segment(max(self._sizes, default=_FIRST) + 1)
         tail = self._tail
@@ -79,18 +83,25 @@ class Spool:
         number = min(self._sizes)
         if number == max(self._sizes):
             self._end_segment()  # what comes from now on goes to another
-        return _read(self._path(number))
+        lines = _read(self._path(number))
+        self._on_its_way = number
+        return lines
+
+    def let_go(self) -> None:
+        """What `head` gave stays, and may be dropped again like any other."""
+        self._on_its_way = None
 
     def remove_head(self) -> None:
         """Remove what `head` gave."""
-        if self._sizes:
-            self._remove(min(self._sizes))
+        if self._on_its_way is not None:
+            self._remove(self._on_its_way)
 
     def replace_head(self, lines: Sequence[bytes]) -> None:
         """Put these in the place of what `head` gave; raises OSError, and nothing has changed then."""
-        number = min(self._sizes)
+        number = self._on_its_way
         self.prepend(lines)
-        self._remove(number)
+        if number is not None:
+            self._remove(number)
 
     def close(self) -> None:
         """Let the folder go; what is in it stays."""
@@ -99,11 +110,14 @@ class Spool:
             os.close(self._lock)
         self._lock = None
 
-    def _make_room(self, more: int) -> None:
+    def _make_room(self, more: int) -> bool:
         while self._sizes and sum(self._sizes.values()) + more > self._max_bytes:
-            oldest = min(self._sizes)
+            oldest = min((number for number in self._sizes if number != self._on_its_way), default=None)
+            if oldest is None:
+                return False
             self.dropped += self._counts[oldest]
             self._remove(oldest)
+        return True
 
     def _begin_segment(self, number: int) -> None:
         self._end_segment()
@@ -121,6 +135,8 @@ class Spool:
         with contextlib.suppress(OSError):
             self._path(number).unlink(missing_ok=True)
         del self._sizes[number], self._counts[number]
+        if number == self._on_its_way:
+            self._on_its_way = None
 
     def _path(self, number: int) -> Path:
         return self._folder / f"{number:010}{_SUFFIX}"

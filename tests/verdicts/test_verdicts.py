@@ -177,6 +177,52 @@ class TestSpool:
         assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 400_000
         assert len(spool) > 250
 
+    @settings(max_examples=100, deadline=None)
+    @given(
+        steps=st.lists(
+            st.sampled_from(["append", "append", "append", "head", "removed", "replaced", "let go"]),
+            max_size=60,
+        )
+    )
+    def test_every_line_is_counted_under_any_order_of_events(
+        self, tmp_path_factory: pytest.TempPathFactory, steps: list[str]
+    ):
+        """Lines that were given to a broker and acknowledged, those that wait, those dropped: all of them."""
+        spool = Spool(tmp_path_factory.mktemp("spool"), max_bytes=300_000)
+        accepted = delivered = 0
+        on_the_way: list[bytes] = []
+        for what in steps:
+            if what == "append":
+                for _ in range(7):
+                    spool.append(f"{accepted:05}".encode() + b"x" * 9000 + b"\n")
+                    accepted += 1
+            elif what == "head" and not on_the_way:
+                on_the_way = spool.head()
+            elif what == "removed" and on_the_way:
+                spool.remove_head()
+                delivered, on_the_way = delivered + len(on_the_way), []
+            elif what == "replaced" and on_the_way:
+                done = len(on_the_way) // 2
+                spool.replace_head(on_the_way[done:])
+                delivered, on_the_way = delivered + done, []
+            elif what == "let go":
+                spool.let_go()
+                on_the_way = []
+            assert accepted == delivered + len(spool) + spool.dropped
+        spool.close()
+
+    def test_what_is_on_its_way_makes_no_room(self, tmp_path: Path):
+        spool = Spool(tmp_path, max_bytes=1000)
+        for number in range(3):
+            spool.append(f"{number}".encode() + b"x" * 300 + b"\n")
+        head = spool.head()
+        for number in range(3, 9):
+            spool.append(f"{number}".encode() + b"x" * 300 + b"\n")
+        assert spool.dropped == 6
+        spool.remove_head()
+        assert len(head) == 3
+        assert len(spool) == 0
+
     def test_a_line_cut_by_a_crash_is_left_out(self, tmp_path: Path):
         spool = Spool(tmp_path, max_bytes=10**6)
         spool.append(b"whole\n")
@@ -385,7 +431,7 @@ class TestMqtt:
 @pytest.mark.parametrize(
     "address",
     ["", "localhost", "http://h/t", "mqtt://h", "mqtt://h/", "mqtt:///t", "mqtt://h:x/t", "mqtt://h/a/#",
-     "mqtt://me:secret@h:1883/+/t"],
+     "mqtt://me:secret@h:1883/+/t", "mqtt://a..b/t", f"mqtt://{'a' * 64}/t", "mqtt://h:99999/t", "mqtt://h/t#x"],
 )  # fmt: skip
 def test_addresses_that_are_none(tmp_path: Path, address: str):
     pytest.importorskip("paho.mqtt", reason="paho-mqtt is not installed")
@@ -427,3 +473,61 @@ class TestAddresses:
         with pytest.raises(EdgeadError, match="another process keeps its verdicts there"):
             Spool(tmp_path / "spool", max_bytes=2**20)
         first.close()
+
+
+class TestSecrets:
+    @pytest.fixture(autouse=True)
+    def needs_paho(self):
+        pytest.importorskip("paho.mqtt", reason="paho-mqtt is not installed")
+
+    def target(self, address: str) -> Any:
+        from edgead.verdicts.mqtt import _parse
+
+        return _parse(address)
+
+    def test_a_password_from_a_file_or_a_variable(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+        (tmp_path / "pw").write_text("from a file\n")
+        monkeypatch.setenv("LINE_PASSWORD", "from a variable")
+        assert self.target(f"mqtt://me@h/t?password-file={tmp_path}/pw").password == "from a file"
+        assert self.target("mqtt://me@h/t?password-env=LINE_PASSWORD").password == "from a variable"
+        assert self.target("mqtt://me:in%20it@h/t").password == "in it"
+
+    def test_certificates(self, tmp_path: Path):
+        (tmp_path / "ca.pem").write_text("")
+        found = self.target(f"mqtts://h/t?ca={tmp_path}/ca.pem")
+        assert found.settings == {"ca": f"{tmp_path}/ca.pem"}
+
+    @pytest.mark.parametrize(
+        ("address", "words"),
+        [
+            ("mqtt://me:secret@h/t?password-env=HOME", "given twice"),
+            ("mqtt://me@h/t?password-env=NO_SUCH_VARIABLE", "no such variable"),
+            ("mqtt://me@h/t?password-file=/nowhere", "no password in it"),
+            ("mqtt://h/t?password-env=HOME", "needs a user"),
+            ("mqtt://h/t?ca=/nowhere", "not encrypted"),
+            ("mqtts://h/t?ca=/nowhere", "no such file"),
+            ("mqtts://h/t?key=/dev/null", "no such file|missing"),
+            ("mqtt://h/t?passwrd-file=x", "Did you mean password-file"),
+        ],
+    )
+    def test_what_cannot_be_meant(self, address: str, words: str):
+        with pytest.raises(UsageError, match=words) as caught:
+            self.target(address)
+        assert "secret" not in str(caught.value)
+
+    def test_the_spool_is_the_same_whatever_the_password(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ):
+        import hashlib
+
+        from edgead.verdicts.addresses import default_spool
+
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+        first, second = (default_spool(f"mqtt://me:{password}@h/t") for password in ("old", "new"))
+        assert first == second
+        assert default_spool("mqtt://me@h/t?password-env=X") == first
+        assert default_spool("mqtt://you:old@h/t") != first
+        earlier = first.parent / hashlib.sha256(b"mqtt://me:kept@h/t").hexdigest()[:16]
+        earlier.mkdir(parents=True)
+        (earlier / "1000000001.jsonl").write_bytes(b"waits\n")
+        assert (default_spool("mqtt://me:kept@h/t") / "1000000001.jsonl").read_bytes() == b"waits\n"

@@ -11,6 +11,11 @@ import torch.distributed as dist
 from torch import nn
 
 
+def is_first_process() -> bool:
+    """Whether this process is the only one, or the first of those that torchrun started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 @contextmanager
 def process_group() -> Iterator[tuple[int, int]]:
     """Join the processes that torchrun started; yields (rank, number of processes)."""

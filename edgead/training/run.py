@@ -10,11 +10,13 @@ checkpoint.safetensors  only while a training is under way
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
 import platform
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,7 @@ import torch
 from edgead.bundle import ThresholdSpec
 from edgead.datasets import Products, Sample
 from edgead.errors import DataError, TrainingError
-from edgead.files import read_file, write_bytes, write_json
+from edgead.files import lock_file, read_file, write_bytes, write_json
 from edgead.learning.checkpoint import load_tensors, save_tensors
 from edgead.models.backbones import backbone_spec, build_backbone
 from edgead.models.config import ModelConfig
@@ -42,9 +44,11 @@ from edgead.version import __version__
 RUN_FILE, SPLIT_FILE, WEIGHTS_FILE = "run.json", "split.json", "weights.safetensors"
 HISTORY_FILE, CHECKPOINT_FILE = "history.jsonl", "checkpoint.safetensors"
 ALLOCATION_FILE, FOLDS_FILE = "allocation.json", "folds.json"
+LOCK_FILE = ".lock"
 _EARLIER_ALLOCATION_FILE = "plan.json"  # of runs before schema 2
 _UNGROUPED = {"found_by": "each image alone", "train": None, "validation": None}  # earlier versions
 _FILES = (
+    LOCK_FILE,
     RUN_FILE,
     SPLIT_FILE,
     WEIGHTS_FILE,
@@ -232,6 +236,32 @@ def check_out(folder: Path) -> None:
         raise TrainingError(
             f"{folder} holds other things ({', '.join(sorted(strange)[:3])}). Give an empty or new --out."
         )
+
+
+@contextlib.contextmanager
+def held_folder(folder: Path) -> Iterator[None]:
+    """Hold the folder for this training; TrainingError where another one, of whatever process, writes to it.
+
+    The system lets go of it when the process ends, however it ends.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / LOCK_FILE
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        try:
+            lock_file(descriptor)
+        except OSError as error:
+            raise TrainingError(
+                f"{folder}: another training writes there now. Wait for it, or give another --out."
+            ) from error
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                path.unlink()
+                folder.rmdir()  # where the training left nothing
+    finally:
+        os.close(descriptor)
 
 
 def write_run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
@@ -17,7 +18,12 @@ from edgead.datasets import Products
 from edgead.datasets.products import Paths
 from edgead.errors import UsageError
 from edgead.evaluation.evaluator import measure
-from edgead.learning.distributed import device_for_rank, process_group, share_batch
+from edgead.learning.distributed import (
+    device_for_rank,
+    is_first_process,
+    process_group,
+    share_batch,
+)
 from edgead.learning.progress import OnProgress, Progress
 from edgead.map_and_score import MapAndScore
 from edgead.models.backbones import build_backbone
@@ -29,7 +35,16 @@ from edgead.training.augmentation import AUTO, Augmentation, find_augmentation
 from edgead.training.data import Images, load_products, open_training_data
 from edgead.training.held_out import HeldOut, components_of_images, held_out_set
 from edgead.training.loop import Trainer
-from edgead.training.run import FoldScores, Run, check_out, fold_folder, read_run, set_hashes, write_run
+from edgead.training.run import (
+    FoldScores,
+    Run,
+    check_out,
+    fold_folder,
+    held_folder,
+    read_run,
+    set_hashes,
+    write_run,
+)
 from edgead.training.settings import TrainSettings
 from edgead.training.threshold import threshold_of_products
 
@@ -57,10 +72,26 @@ def train(
     settings = settings or TrainSettings()
     if minutes is not None and not (math.isfinite(minutes) and minutes > 0):
         raise UsageError(f"minutes must be a finite number above 0, not {minutes}.")
-    started = time.monotonic()
     folder = Path(out)
     products = [open_training_data(data, settings, fold=fold) for fold in range(settings.folds)]
     check_out(folder)
+    with contextlib.ExitStack() as held:
+        if is_first_process():
+            held.enter_context(held_folder(folder))
+            check_out(folder)  # now that nobody else writes there
+        return _train(products, folder, settings, minutes=minutes, on_progress=on_progress)
+
+
+def _train(
+    products: Sequence[Products],
+    folder: Path,
+    settings: TrainSettings,
+    *,
+    minutes: float | None,
+    on_progress: OnProgress | None,
+) -> Run | None:
+    """See `train`; `products` are split once for each fold."""
+    started = time.monotonic()
     networks: list[InspectionNetwork] = []
     images = np.empty(0, np.uint8)  # that trained the run's own network
     with process_group() as (rank, world):

@@ -18,7 +18,16 @@ from edgead.errors import DataError, TrainingError, UsageError
 from edgead.learning import pace
 from edgead.metrics import SUMMARY
 from edgead.training.loop import Progress
-from edgead.training.run import CHECKPOINT_FILE, RUN_FILE, SPLIT_FILE, WEIGHTS_FILE, Run, read_run
+from edgead.training.run import (
+    CHECKPOINT_FILE,
+    LOCK_FILE,
+    RUN_FILE,
+    SPLIT_FILE,
+    WEIGHTS_FILE,
+    Run,
+    held_folder,
+    read_run,
+)
 from edgead.training.train import train
 from tests.models.networks import build_realnet
 from tests.training.small_training import CONFIG, draw_good, load_held_out, settings
@@ -209,6 +218,23 @@ def test_an_out_that_holds_something_else_is_left_alone(data: Path, run: Run, tm
         with pytest.raises(TrainingError, match=message):
             train(data, out, settings=settings())
     assert (tmp_path / "folder" / "thesis.txt").read_text() == "mine"
+
+
+def test_two_trainings_do_not_write_one_run(data: Path, tmp_path: Path):
+    with held_folder(tmp_path / "run"):
+        with pytest.raises(TrainingError, match="another training writes there now"):
+            train(data, tmp_path / "run", settings=settings())
+        assert [path.name for path in (tmp_path / "run").iterdir()] == [LOCK_FILE]
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_lock_that_a_killed_training_left_is_no_obstacle(data: Path, run: Run, tmp_path: Path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / LOCK_FILE).touch()
+    again = train(data, tmp_path / "run", settings=run.settings)
+    assert again is not None
+    assert weights(again.path) == weights(run.path)
+    assert not (tmp_path / "run" / LOCK_FILE).exists()
 
 
 def test_a_loss_that_is_not_finite_stops_the_training(

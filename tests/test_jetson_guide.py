@@ -92,4 +92,5 @@ def test_the_figures_are_those_of_the_file():
     rows = json.loads((ROOT / "benchmarks" / "results" / "jetson.json").read_text(encoding="utf-8"))["rows"]
     found = {row["claim"]: row["value"] for row in rows}
     words = " ".join(GUIDE.split())
-    assert f"float by {found['maps: correlation with float']:.4f}" in words
+    assert f"| maps, correlation with float | {found['maps: correlation with float']:.4f} |" in words
+    assert f"| image AUROC, drop from float | {found['image AUROC: drop from float']:.4f} |" in words

@@ -19,6 +19,7 @@ from edgead.errors import EdgeadError
 
 MOST_BYTES = 1 << 30  # of a file of text that is read whole
 _CHUNK = 1 << 20
+_OTHERS, _OTHERS_WRITE = 0o077, 0o022  # bits of a mode: the group counts as others
 _LOCK_SECONDS = 0.1  # between two tries, where the system cannot wait for a lock
 
 
@@ -81,6 +82,42 @@ def read_file(path: str | os.PathLike[str], *, most: int = MOST_BYTES) -> bytes:
             words = f"{found.st_size} bytes, and at most {most} are read"
             raise OSError(errno.EFBIG, words, os.fspath(path))
         return file.read(most)
+
+
+def private_folder(folder: Path, *, error: type[EdgeadError]) -> Path:
+    """The folder, made where it is not there, of this user alone (mode 0700): for files that hold code.
+
+    Raises `error` where it is another user's or a link, and where others may write to it: what lies there
+    could be theirs.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        found = folder.lstat()
+        if hasattr(os, "geteuid") and (stat.S_ISLNK(found.st_mode) or found.st_uid != os.geteuid()):
+            raise error(
+                f"{folder}: it is a link, or another user's, and what is kept there is code. {CACHE_ADVICE}"
+            )
+        if os.name == "posix" and found.st_mode & _OTHERS_WRITE:
+            raise error(
+                f"{folder}: others may write here, and what is kept here is code. Empty it, then run: "
+                f"chmod go-rwx {folder}"
+            )
+        if found.st_mode & _OTHERS:
+            folder.chmod(0o700)
+    except OSError as refusal:
+        raise error(f"{folder}: nothing can be kept here ({refusal.strerror}). {CACHE_ADVICE}") from refusal
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise error(f"{folder}: nothing can be kept here (no permission to write). {CACHE_ADVICE}")
+    return folder
+
+
+def is_private(descriptor: int) -> bool:
+    """Whether an open file is this user's, and nobody else's to write."""
+    found = os.fstat(descriptor)
+    is_own = not hasattr(os, "geteuid") or found.st_uid == os.geteuid()
+    return (
+        is_own and stat.S_ISREG(found.st_mode) and not (os.name == "posix" and found.st_mode & _OTHERS_WRITE)
+    )
 
 
 @contextlib.contextmanager

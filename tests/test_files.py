@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from edgead.errors import DataError, EdgeadError
-from edgead.files import lock_file, read_file, whole_file, write_bytes, write_json
+from edgead.files import is_private, lock_file, private_folder, read_file, whole_file, write_bytes, write_json
 
 
 @pytest.fixture
@@ -171,3 +171,49 @@ def test_what_would_never_end_is_not_read(tmp_path: Path, path: str) -> None:
     (tmp_path / "folder").mkdir()
     with pytest.raises(OSError, match=r"a pipe or a device|a folder|directory"):
         read_file(tmp_path / path)
+
+
+def test_a_private_folder_is_of_its_user_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "a" / "b"
+    assert private_folder(folder, error=EdgeadError) == folder
+    folder.chmod(0o755)
+    private_folder(folder, error=EdgeadError)
+    assert folder.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o770, 0o702])
+def test_a_folder_that_others_may_write_to_is_not_used(tmp_path: Path, mode: int) -> None:
+    folder = tmp_path / "a"
+    folder.mkdir()
+    folder.chmod(mode)
+    with pytest.raises(EdgeadError, match="others may write here"):
+        private_folder(folder, error=EdgeadError)
+    assert folder.stat().st_mode & 0o777 == mode
+
+
+def test_a_link_is_no_private_folder(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    with pytest.raises(EdgeadError, match="a link"):
+        private_folder(tmp_path / "link", error=EdgeadError)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_another_user_s_folder_and_file_are_not_used(tmp_path: Path) -> None:
+    folder, file = tmp_path / "a", tmp_path / "f"
+    folder.mkdir()
+    file.touch()
+    for path in (folder, file):
+        os.chown(path, 12345, 12345)
+    with pytest.raises(EdgeadError, match="another user's"):
+        private_folder(folder, error=EdgeadError)
+    with file.open("rb") as opened:
+        assert not is_private(opened.fileno())
+
+
+@pytest.mark.parametrize(("mode", "expected"), [(0o600, True), (0o644, True), (0o664, False), (0o606, False)])
+def test_a_file_that_others_may_write_is_not_private(tmp_path: Path, mode: int, expected: bool) -> None:
+    (tmp_path / "f").touch()
+    (tmp_path / "f").chmod(mode)
+    with (tmp_path / "f").open("rb") as opened:
+        assert is_private(opened.fileno()) is expected

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from edgead.bundle import Manifest
 from edgead.errors import EngineError
-from edgead.files import cache_folder
+from edgead.files import cache_folder, private_folder
 from edgead.runtime.engines.base import (
     IMAGE_INPUT,
     MAP_OUTPUT,
@@ -126,13 +126,7 @@ def _tensorrt_options(manifest: Manifest) -> dict[str, str]:
 
 def _make_cache(wanted: Sequence[tuple[str, dict[str, str]]]) -> None:
     for folder in (options["trt_engine_cache_path"] for name, options in wanted if name == _TENSORRT):
-        try:
-            Path(folder).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise EngineError(
-                f"{folder}: engines cannot be kept there ({error.strerror}). Make it writable, or name "
-                "another folder: export EDGEAD_CACHE=/var/cache/edgead"
-            ) from error
+        private_folder(Path(folder), error=EngineError)
 
 
 def _check_provider(wanted: Sequence[str], found: Sequence[str]) -> None:

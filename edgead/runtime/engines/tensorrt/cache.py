@@ -1,7 +1,8 @@
 """Plans on disk: each for one model, device, power mode and version of TensorRT; whole, or not there.
 
-A plan is machine code in all but name: TensorRT runs what it holds. The folder is therefore the user's own,
-and one that others may write to is refused. Every file may be deleted at any time; it is built again.
+A plan is machine code in all but name: TensorRT runs what it holds. The folder is therefore the user's own
+(mode 0700); one that others may write to is refused, and a plan in it that is another user's is not used.
+Every file may be deleted at any time; it is built again.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from edgead.errors import EngineError
-from edgead.files import CACHE_ADVICE, cache_folder, lock_file, write_bytes
+from edgead.files import CACHE_ADVICE, cache_folder, is_private, lock_file, private_folder, write_bytes
 
 _MAGIC = b"edgead engine 1\n"
 _MAX_HEADER = 2**16
-_OTHERS_WRITE = 0o002
+_LOG = logging.getLogger("edgead")
 
 
 @dataclass(frozen=True)
@@ -61,23 +63,8 @@ class EngineCache:
     """A folder of plans: $EDGEAD_CACHE, else edgead in $XDG_CACHE_HOME, else ~/.cache/edgead."""
 
     def __init__(self, folder: Path | None = None) -> None:
-        self.folder = cache_folder(error=EngineError) if folder is None else folder
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            mode = self.folder.stat().st_mode
-        except OSError as error:
-            raise EngineError(
-                f"{self.folder}: engines cannot be kept here ({error.strerror}). {CACHE_ADVICE}"
-            ) from error
-        if mode & _OTHERS_WRITE:
-            raise EngineError(
-                f"{self.folder}: every user may write here, and an engine is code. "
-                f"Run: chmod o-w {self.folder}"
-            )
-        if not os.access(self.folder, os.W_OK | os.X_OK):
-            raise EngineError(
-                f"{self.folder}: engines cannot be kept here (no permission to write). {CACHE_ADVICE}"
-            )
+        wanted = cache_folder(error=EngineError) if folder is None else folder
+        self.folder = private_folder(wanted, error=EngineError)
 
     def read(self, key: EngineKey) -> CachedEngine | None:
         """The plan of a key; None where there is none, or one that is damaged or not what it says."""
@@ -138,6 +125,9 @@ def _pack(path: Path, header: dict[str, Any], content: bytes) -> None:
 def _unpack(path: Path) -> tuple[dict[str, Any], bytes] | None:
     try:
         with path.open("rb") as file:
+            if not is_private(file.fileno()):
+                _LOG.info("%s: another user's, or others may write it: it is not used.", path)
+                return None
             if file.read(len(_MAGIC)) != _MAGIC:
                 return None
             header = json.loads(file.readline(_MAX_HEADER))

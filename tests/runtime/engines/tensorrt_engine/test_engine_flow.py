@@ -157,7 +157,7 @@ class TestCache:
 
     def test_a_folder_that_all_may_write_is_refused(self, here: World, bundle: Path):
         cache().chmod(0o777)
-        with pytest.raises(EngineError, match="chmod o-w"):
+        with pytest.raises(EngineError, match="chmod go-rwx"):
             edgead.open(bundle)
 
     def test_a_folder_that_cannot_be(self, here: World, bundle: Path, monkeypatch: pytest.MonkeyPatch):

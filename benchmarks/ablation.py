@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import statistics
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -103,12 +103,18 @@ class Measured:
 
 
 def ablate(
-    workshop: Workshop, name: str, data: Path, settings: TrainSettings, changes: Sequence[Variation]
+    workshop: Workshop,
+    name: str,
+    data: Path,
+    settings: TrainSettings,
+    changes: Sequence[Variation],
+    *,
+    scores: bool,
 ) -> list[Measured]:
     """Everything measured, the base first. All but the lengths have the number of steps given."""
     click.echo(f"Ablation on {name}: {settings.steps} steps each", err=True)
     base = _measured(workshop, name, data, Variation("", "base", settings))
-    found = [base, *_scores(workshop, data, base.whole)]
+    found = [base, *(_scores(workshop, data, base.whole) if scores else ())]
     found += [_measured(workshop, name, data, change) for change in changes]
     click.echo(_table(found))
     return found
@@ -120,24 +126,34 @@ def differences(measured: Mapping[str, Mapping[str, Sequence[Measured]]]) -> Ite
     if len(measured) < 2:
         return
     for position, item in enumerate(draws[0][1:], start=1):
-        for metric in ("image_auroc", "au_pro"):
-            own = [
-                statistics.fmean(_gain(found[position], found[0], metric) for found in of_set.values())
-                for of_set in measured.values()
-            ]
-            mean, spread = statistics.fmean(own), statistics.stdev(own)
-            half = float(stats.t.ppf(0.975, len(own) - 1)) * spread / len(own) ** 0.5
-            how = f"over {len(own)} data sets: " + ", ".join(
-                f"{name} {value:+.3f}" for name, value in zip(measured, own, strict=True)
-            )
-            claim = (
-                f"difference to the base, {item.about}: {item.name}, {metric} (95 % interval +-{half:.3f})"
-            )
-            yield Row(claim, mean, "", higher_is_better=True, how=how)
+        for words, gain in _GAINS.items():
+            pairs = {
+                name: [(found[position], found[0]) for found in of_set.values()]
+                for name, of_set in measured.items()
+            }
+            own = [statistics.fmean(gain(*pair) for pair in of_set) for of_set in pairs.values()]
+            half = float(stats.t.ppf(0.975, len(own) - 1)) * statistics.stdev(own) / len(own) ** 0.5
+            each = zip(measured, own, strict=True)
+            how = f"over {len(own)} data sets: " + ", ".join(f"{name} {value:+.3f}" for name, value in each)
+            claim = f"difference to the base, {item.about}: {item.name}, {words} (95 % interval +-{half:.3f})"
+            yield Row(claim, statistics.fmean(own), "", higher_is_better=True, how=how)
 
 
-def _gain(item: Measured, base: Measured, metric: str) -> float:
-    return (item.whole.figures[metric] or 0.0) - (base.whole.figures[metric] or 0.0)
+def _gain(item: Trained, base: Trained, metric: str) -> float:
+    return (item.figures[metric] or 0.0) - (base.figures[metric] or 0.0)
+
+
+def _gain_without_bank(item: Measured, base: Measured) -> float:
+    if item.learnt is None or base.learnt is None:
+        return 0.0
+    return _gain(item.learnt, base.learnt, "image_auroc")
+
+
+_GAINS: Mapping[str, Callable[[Measured, Measured], float]] = {
+    "image AUROC": lambda item, base: _gain(item.whole, base.whole, "image_auroc"),
+    "image AUROC without the banks": _gain_without_bank,
+    "AU-PRO": lambda item, base: _gain(item.whole, base.whole, "au_pro"),
+}
 
 
 @click.command(help=__doc__.split("\n", maxsplit=1)[0])
@@ -177,7 +193,8 @@ def main(
                 settings = replace(settings, selection_batches=1, batch=4)
             changes = [] if components or quick else list(variations(settings))
             changes = [change for change in changes if not about or change.about in about]
-            found = ablate(workshop, subject.name, used.path, settings, changes)
+            scores = not about or "score" in about
+            found = ablate(workshop, subject.name, used.path, settings, changes, scores=scores)
             rows += [_row(subject.name, item, found[0]) for item in found]
             details[subject.name] = [item.to_json() for item in found]
             measured.setdefault(subject.data, {})[subject.name] = found

@@ -91,7 +91,7 @@ class LazyGroup(click.Group):
         """Run the command; errors raised on purpose end it with their message and exit status."""
         try:
             answer = super().invoke(ctx)
-            sys.stdout.flush()  # while an error can still be told
+            sys.stdout.flush()  # at the exit of the process, an error would be a traceback
             return answer
         except OSError as error:
             if error.filename is not None or error.errno == errno.EPIPE:

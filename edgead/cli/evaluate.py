@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -111,12 +112,15 @@ def command(
         _print(answer, report_path)
         if control is not None:
             click.echo(control.text)
-    for remark in evaluation.mask_remarks:
-        click.echo(f"Warning: {remark}", err=True)
+    _warn(dataset, [*evaluation.mask_remarks, "" if control is None else control.warning])
+
+
+def _warn(dataset: ImageDataset, warnings: Sequence[str]) -> None:
+    """What to know beside the figures; empty warnings are none."""
+    for warning in filter(None, warnings):
+        click.echo(f"Warning: {warning}", err=True)
     if dataset.ignored:
         click.echo(f"{dataset.root}: {dataset.ignored_in_words}", err=True)
-    if control is not None and control.warning:
-        click.echo(f"Warning: {control.warning}", err=True)
 
 
 def _answer(model: OpenedModel, dataset: ImageDataset, evaluation: Evaluation) -> dict[str, Any]:

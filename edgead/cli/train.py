@@ -135,8 +135,9 @@ def command(
 def _say_images(folders: Sequence[Path]) -> None:
     """How many good images there are, and what of each folder is none."""
     from edgead.datasets import open_dataset
+    from edgead.learning.distributed import is_first_process
 
-    for dataset in map(open_dataset, folders):
+    for dataset in map(open_dataset, folders if is_first_process() else ()):
         left_out = f"; {dataset.ignored_in_words}" if dataset.ignored else ""
         click.echo(f"{dataset.root}: {len(dataset.train)} good images{left_out}", err=True)
 

@@ -11,6 +11,7 @@ checkpoint.safetensors  only while a training is under way
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import platform
@@ -45,6 +46,7 @@ RUN_FILE, SPLIT_FILE, WEIGHTS_FILE = "run.json", "split.json", "weights.safetens
 HISTORY_FILE, CHECKPOINT_FILE = "history.jsonl", "checkpoint.safetensors"
 ALLOCATION_FILE, FOLDS_FILE = "allocation.json", "folds.json"
 LOCK_FILE = ".lock"
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 _EARLIER_ALLOCATION_FILE = "plan.json"  # of runs before schema 2
 _UNGROUPED = {"found_by": "each image alone", "train": None, "validation": None}  # earlier versions
 _FILES = (
@@ -242,18 +244,24 @@ def check_out(folder: Path) -> None:
 def held_folder(folder: Path) -> Iterator[None]:
     """Hold the folder for this training; TrainingError where another one, of whatever process, writes to it.
 
-    The system lets go of it when the process ends, however it ends.
+    The system lets go of it when the process ends, however it ends. A file system without locks has none.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / LOCK_FILE
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise TrainingError(
+            f"{folder}: a run cannot be written there ({error.strerror}). Give another --out."
+        ) from error
     try:
         try:
             lock_file(descriptor)
         except OSError as error:
-            raise TrainingError(
-                f"{folder}: another training writes there now. Wait for it, or give another --out."
-            ) from error
+            if error.errno not in _NO_LOCKS:
+                raise TrainingError(
+                    f"{folder}: another training writes there now. Wait for it, or give another --out."
+                ) from error
         try:
             yield
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -226,6 +227,20 @@ def test_two_trainings_do_not_write_one_run(data: Path, tmp_path: Path):
             train(data, tmp_path / "run", settings=settings())
         assert [path.name for path in (tmp_path / "run").iterdir()] == [LOCK_FILE]
     assert not (tmp_path / "run").exists()
+
+
+def test_an_out_that_cannot_be_made_is_an_error_in_words(data: Path):
+    with pytest.raises(TrainingError, match="cannot be written there"):
+        train(data, "/proc/nowhere/run", settings=settings())
+
+
+def test_a_file_system_without_locks_has_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def refused(descriptor: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("edgead.training.run.lock_file", refused)
+    with held_folder(tmp_path / "run"):
+        assert (tmp_path / "run").is_dir()
 
 
 def test_a_lock_that_a_killed_training_left_is_no_obstacle(data: Path, run: Run, tmp_path: Path):
